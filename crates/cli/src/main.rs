@@ -1,0 +1,2 @@
+//! The `ratel` tool.
+fn main() {}
