@@ -25,4 +25,4 @@ pub use entry::{ENTRY_META_LEN_MAX, EntryKind, EntryMeta, EntryRef};
 pub use hash::{fingerprint, key_hash};
 pub use ids::{KeyspaceId, LogNumber, SegmentId, StoreId, TableId};
 pub use key::{InternalKey, InternalKeyRef, VERSION_SUFFIX_LEN, Version};
-pub use pointer::{PointerPayload, ValuePointer};
+pub use pointer::{PointerPayload, ValueLogHead, ValuePointer};

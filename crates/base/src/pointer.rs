@@ -39,6 +39,15 @@ impl ValuePointer {
     }
 }
 
+/// A position in the value log: everything before it was appended earlier. The default is before the first record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueLogHead {
+    /// The segment that is appended to.
+    pub segment: SegmentId,
+    /// Bytes that it holds.
+    pub offset: u32,
+}
+
 /// The payload of a [`Pointer`](crate::EntryKind::Pointer) entry: the pointer, then the value's length as a varint, so
 /// that lengths never need the value log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
