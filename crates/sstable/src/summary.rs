@@ -1,0 +1,54 @@
+//! What is known of a whole table, and what its file is called.
+
+use std::path::{Path, PathBuf};
+
+use base::{InternalKey, SegmentId, TableId, Version};
+
+/// What is known of a whole table. All sums are of bytes before compression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSummary {
+    /// The table's number.
+    pub id: TableId,
+    /// Length of the file in bytes.
+    pub file_size: u64,
+    /// The first entry.
+    pub smallest: InternalKey,
+    /// The last entry.
+    pub largest: InternalKey,
+    /// The oldest version of any entry.
+    pub min_version: Version,
+    /// The newest version of any entry.
+    pub max_version: Version,
+    /// Number of entries.
+    pub entries: u64,
+    /// Number of distinct user keys.
+    pub user_keys: u64,
+    /// Number of tombstones among the entries.
+    pub tombstones: u64,
+    /// Number of data blocks.
+    pub blocks: u64,
+    /// Bytes of all user keys, each counted as often as it stands in an entry.
+    pub user_key_bytes: u64,
+    /// Bytes of all encoded entries.
+    pub value_bytes: u64,
+    /// Bytes of user keys and encoded entries that a newer entry of the same key in this table shadows, and of
+    /// tombstones: what compaction may win back.
+    pub stale_bytes: u64,
+    /// Bytes of all blocks before compression.
+    pub uncompressed_bytes: u64,
+    /// Bytes of all blocks as stored.
+    pub stored_bytes: u64,
+    /// The segments of the value log that entries point into, ascending.
+    pub segments: Vec<SegmentId>,
+}
+
+/// The name of a table: its number in at least six digits, then `.sst`.
+#[must_use]
+pub fn table_path(dir: &Path, id: TableId) -> PathBuf {
+    dir.join(format!("{:06}.sst", id.0))
+}
+
+/// The name under which a table is built. A file of that name is what an interrupted build left.
+pub(crate) fn temporary_path(dir: &Path, id: TableId) -> PathBuf {
+    dir.join(format!("{:06}.sst.tmp", id.0))
+}
