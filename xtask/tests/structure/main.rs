@@ -1,0 +1,16 @@
+//! Structural tests of the workspace: what no compiler checks and no reviewer should have to.
+//!
+//! Each check is a function over plain data with a test of its own that plants what it must find.
+
+#![forbid(unsafe_code)]
+
+mod dependencies;
+mod documents;
+mod edges;
+mod features;
+mod functions;
+mod licences;
+mod manifest;
+mod sources;
+mod versions;
+mod workspace;
