@@ -104,8 +104,8 @@ fn normal(path: &Path) -> PathBuf {
 
 #[test]
 fn planted_links_are_found() {
-    let text = "see [a](docs/a.md#x), [b](https://b.org) and [c](../c.md)\n```\n[d](d.md)\n```\n[e](#here)";
-    assert_eq!(links(text), ["docs/a.md", "../c.md"]);
+    let text = "see [a](a/a.md#x), [b](https://b.org) and [c](../c.md)\n```\n[d](d.md)\n```\n[e](#here)";
+    assert_eq!(links(text), ["a/a.md", "../c.md"]);
     // Put together from halves, so that this file does not name a page that is not there.
     let missing = ["docs/adr/", "0007-x.md"].concat();
     let source = TextFile::of("a.rs", &format!("//! See `{missing}`. And docs/format.md.\n// crates/{missing}"));

@@ -25,7 +25,7 @@ fn opens_with_docs(text: &str) -> bool {
 
 #[test]
 fn no_file_is_too_long() {
-    let long: Vec<String> = sources().iter().filter_map(|file| too_long(file)).collect();
+    let long: Vec<String> = sources().iter().filter_map(too_long).collect();
     assert!(long.is_empty(), "over {FILE_LINES_MAX} lines:\n{}", long.join("\n"));
 }
 
