@@ -1,0 +1,342 @@
+//! The oracle that a store's threads share: what is visible, who reads where, and how a transaction validates itself.
+//!
+//! Invariants
+//! 1. A mark is registered at the visible version, and the discard version is raised, under one short lock: no reader
+//!    ever sits below the discard version, which is never above the visible one.
+//! 2. `Validation` loads the visible version before it looks at the conflict table, so that the table has every commit up
+//!    to it.
+//!
+//! Lock order: the caller's commit lock, then any one of the marks, the range list, the parking lot. The last three are
+//! leaves: nothing is taken under them.
+
+use base::Version;
+use base::sync::atomic::{AtomicUsize, Ordering};
+use base::sync::{Arc, Mutex};
+
+use crate::commit_order::CommitOrder;
+use crate::conflict_table::{ConflictTable, Filter};
+use crate::error::{Cause, OpenError, Poisoned, RegisterError};
+use crate::fault::{Fault, Faults};
+use crate::marks::{MarkKey, Marks};
+use crate::read_set::{PointRead, SealedReads};
+use crate::watermark::{Padded, VERSION_MAX, Watermark};
+
+/// Most slots of the conflict table.
+pub const CONFLICT_SLOTS_MAX: usize = 1 << 28;
+/// Most commits in flight.
+pub const IN_FLIGHT_MAX: usize = 1 << 20;
+/// Most bytes of recent commits' keys.
+pub const RECENT_BYTES_MAX: usize = 1 << 30;
+
+/// Sizes of an oracle's fixed memory.
+#[derive(Clone, Debug)]
+pub struct OracleOptions {
+    /// Slots of the conflict table, 8 bytes each, rounded up to a power of two; 1 to [`CONFLICT_SLOTS_MAX`], default
+    /// 65,536. Fewer slots mean more reads that a committing transaction looks up again, never a wrong answer.
+    pub conflict_slots: usize,
+    /// Commits that may have a version without being visible, rounded up to a power of two; 1 to [`IN_FLIGHT_MAX`],
+    /// default 1,024. More than there are threads that commit.
+    pub in_flight_max: usize,
+    /// Bytes kept of recent commits' keys; 0 to [`RECENT_BYTES_MAX`], default 1 MiB. With few of them, transactions
+    /// validate twice more often.
+    pub recent_bytes_max: usize,
+    /// The rule that a model leaves out.
+    #[cfg(loom)]
+    pub faults: Faults,
+}
+
+impl Default for OracleOptions {
+    fn default() -> Self {
+        Self {
+            conflict_slots: 1 << 16,
+            in_flight_max: 1 << 10,
+            recent_bytes_max: 1 << 20,
+            #[cfg(loom)]
+            faults: Faults::default(),
+        }
+    }
+}
+
+impl OracleOptions {
+    fn check(&self) -> Result<(), OpenError> {
+        let bounds = [
+            ("conflict_slots", self.conflict_slots, 1, CONFLICT_SLOTS_MAX),
+            ("in_flight_max", self.in_flight_max, 1, IN_FLIGHT_MAX),
+            ("recent_bytes_max", self.recent_bytes_max, 0, RECENT_BYTES_MAX),
+        ];
+        match bounds.into_iter().find(|(_, found, min, max)| found < min || found > max) {
+            Some((option, found, expected_min, expected_max)) => {
+                Err(OpenError::OptionOutOfRange { option, expected_min, expected_max, found })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a reader is going to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read only: a snapshot, an iterator, a backup. Commits need not remember anything for it.
+    ReadOnly,
+    /// Read, then commit under the condition that what was read still holds.
+    ReadWrite,
+}
+
+/// A handle to the shared state; clones share it.
+#[derive(Clone, Debug)]
+pub struct Oracle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    watermark: Watermark,
+    marks: Padded<Mutex<Marks>>,
+    /// Open read-write marks. Changed under the marks' lock, read without: a commit that reads an old count either
+    /// records for nobody, or leaves the mark that makes a transaction below it look every read up.
+    read_write: Padded<AtomicUsize>,
+    conflicts: ConflictTable,
+    faults: Faults,
+}
+
+impl Oracle {
+    /// An oracle for a store whose newest version is `last_version` and that may assign versions up to
+    /// `version_ceiling`, and the order of its commits for the inside of the caller's commit lock.
+    ///
+    /// # Errors
+    /// When there is no version left, or an option is out of bounds.
+    pub fn new(
+        last_version: Version,
+        version_ceiling: Version,
+        options: &OracleOptions,
+    ) -> Result<(Self, CommitOrder), OpenError> {
+        options.check()?;
+        if last_version >= VERSION_MAX {
+            return Err(OpenError::VersionTooHigh { expected: VERSION_MAX - 1, found: last_version });
+        }
+        #[cfg(loom)]
+        let faults = options.faults;
+        #[cfg(not(loom))]
+        let faults = Faults;
+        let shared = Shared {
+            watermark: Watermark::new(last_version, options.in_flight_max.next_power_of_two(), faults),
+            marks: Padded(Mutex::new(Marks::default())),
+            read_write: Padded(AtomicUsize::new(0)),
+            conflicts: ConflictTable::new(options.conflict_slots.next_power_of_two()),
+            faults,
+        };
+        let order = CommitOrder::new(last_version, version_ceiling, options.recent_bytes_max);
+        Ok((Self(Arc::new(shared)), order))
+    }
+
+    /// The newest version such that it and all before it can be read: one atomic load. A reader of one key pins what it
+    /// reads first and asks this second; all others [`register`](Self::register).
+    #[must_use]
+    #[inline]
+    pub fn visible(&self) -> Version {
+        self.0.watermark.visible()
+    }
+
+    /// The newest version assigned, as far as this thread knows.
+    #[must_use]
+    pub fn last_assigned(&self) -> Version {
+        self.0.watermark.assigned()
+    }
+
+    /// Registers a reader at the visible version, with the clock as the caller just read it. Whoever reads more than one
+    /// key registers first and pins what it reads after.
+    #[must_use]
+    pub fn register(&self, access: Access, now_seconds: u64) -> ReadMark {
+        let early = self.0.faults.plants(Fault::VisibleReadBeforeRegistering).then(|| self.visible());
+        let mut marks = self.0.marks.0.lock();
+        let key = marks.open(early.unwrap_or_else(|| self.visible()), now_seconds);
+        self.count_read_write(access);
+        drop(marks);
+        ReadMark { oracle: self.clone(), key, access }
+    }
+
+    /// Registers a reader at an older version.
+    ///
+    /// # Errors
+    /// When `version` is below the discard version or above the visible one.
+    pub fn register_at(&self, version: Version, access: Access, now_seconds: u64) -> Result<ReadMark, RegisterError> {
+        let mut marks = self.0.marks.0.lock();
+        let (discard, visible) = (marks.discard(), self.visible());
+        if version < discard {
+            return Err(RegisterError::BelowDiscard { requested: version, discard });
+        }
+        if version > visible {
+            return Err(RegisterError::AboveVisible { requested: version, visible });
+        }
+        let key = marks.open(version, now_seconds);
+        self.count_read_write(access);
+        drop(marks);
+        Ok(ReadMark { oracle: self.clone(), key, access })
+    }
+
+    /// The highest version such that no reader, now or later, sees anything older than the newest entry at or below it:
+    /// that of the oldest open mark, or the visible one. A compaction asks once, at its start.
+    #[must_use]
+    pub fn discard_version(&self) -> Version {
+        let mut marks = self.0.marks.0.lock();
+        let visible = self.visible();
+        marks.raise_discard(visible)
+    }
+
+    /// The earliest time that an open reader counts with, or `current_seconds`: what had not expired then must stay.
+    #[must_use]
+    pub fn oldest_now(&self, current_seconds: u64) -> u64 {
+        let oldest = self.0.marks.0.lock().oldest_now_seconds();
+        oldest.map_or(current_seconds, |oldest| oldest.min(current_seconds))
+    }
+
+    /// Version and time of the oldest open mark, for metrics.
+    #[must_use]
+    pub fn oldest_mark(&self) -> Option<(Version, u64)> {
+        self.0.marks.0.lock().oldest().map(|oldest| (oldest.version, oldest.now_seconds))
+    }
+
+    /// Number of open marks, for metrics.
+    #[must_use]
+    pub fn open_marks(&self) -> u64 {
+        self.0.marks.0.lock().count()
+    }
+
+    /// Whether commits must be recorded: one atomic load. [`CommitOrder::record`] asks by itself.
+    #[must_use]
+    #[inline]
+    pub fn has_read_write(&self) -> bool {
+        self.0.read_write.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// Begins the part of a commit's validation that runs in the transaction's own thread. Pin what is looked at
+    /// **after** this call.
+    #[must_use]
+    #[inline]
+    pub fn validation(&self, mark: &ReadMark) -> Validation<'_> {
+        let read_version = mark.version();
+        let early = self.0.faults.plants(Fault::WatermarkReadLast).then(|| self.0.conflicts.filter(read_version));
+        let up_to = self.visible();
+        // Nothing became visible since the transaction began: there is nothing to look at.
+        let filter = (up_to > read_version).then(|| early.unwrap_or_else(|| self.0.conflicts.filter(read_version)));
+        Validation { conflicts: &self.0.conflicts, up_to, filter }
+    }
+
+    /// Returns once `version`, which has been assigned, is visible: at once if it is, else after a short spin, one yield
+    /// and then asleep.
+    ///
+    /// # Errors
+    /// When no more commits are taken and this version will never be visible.
+    #[inline]
+    pub fn wait_visible(&self, version: Version) -> Result<(), Poisoned> {
+        self.0.watermark.wait(version)
+    }
+
+    /// Takes no more commits, with this cause unless there is one already (then the answer is false). Commits that have
+    /// their version still become visible, unless one before them was lost.
+    pub fn poison(&self, cause: Cause) -> bool {
+        self.0.watermark.poison(cause)
+    }
+
+    /// Why no more commits are taken, if so.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<Poisoned> {
+        self.0.watermark.poisoned_by()
+    }
+
+    pub(crate) fn watermark(&self) -> &Watermark {
+        &self.0.watermark
+    }
+
+    pub(crate) fn conflicts(&self) -> &ConflictTable {
+        &self.0.conflicts
+    }
+
+    pub(crate) fn faults(&self) -> Faults {
+        self.0.faults
+    }
+
+    fn count_read_write(&self, access: Access) {
+        if access == Access::ReadWrite {
+            self.0.read_write.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Keeps a version readable. A read-write transaction holds its own until its commit is decided. Clones share the
+/// version and the time; the last one dropped gives it up.
+#[derive(Debug)]
+pub struct ReadMark {
+    oracle: Oracle,
+    key: MarkKey,
+    access: Access,
+}
+
+impl ReadMark {
+    /// What is read: every commit at or below it, and none above.
+    #[must_use]
+    #[inline]
+    pub fn version(&self) -> Version {
+        self.key.version
+    }
+
+    /// The time that every read counts with, in seconds since the Unix epoch.
+    #[must_use]
+    #[inline]
+    pub fn now_seconds(&self) -> u64 {
+        self.key.now_seconds
+    }
+}
+
+impl Clone for ReadMark {
+    fn clone(&self) -> Self {
+        let mut marks = self.oracle.0.marks.0.lock();
+        marks.add(self.key);
+        self.oracle.count_read_write(self.access);
+        drop(marks);
+        Self { oracle: self.oracle.clone(), key: self.key, access: self.access }
+    }
+}
+
+impl Drop for ReadMark {
+    fn drop(&mut self) {
+        let mut marks = self.oracle.0.marks.0.lock();
+        marks.close(self.key);
+        if self.access == Access::ReadWrite {
+            self.oracle.0.read_write.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Which reads of a transaction may have changed up to some version.
+///
+/// The transaction looks these up in what it pinned after this was made, and every range that it read as well (unless
+/// [`is_clean`](Self::is_clean)): a version above its read version, tombstones included, is a conflict. Then it takes the
+/// commit lock and has [`CommitOrder::check`] look at the commits above [`up_to`](Self::up_to).
+#[derive(Debug)]
+pub struct Validation<'o> {
+    conflicts: &'o ConflictTable,
+    up_to: Version,
+    filter: Option<Filter>,
+}
+
+impl Validation<'_> {
+    /// The newest version that this validation covers.
+    #[must_use]
+    #[inline]
+    pub fn up_to(&self) -> Version {
+        self.up_to
+    }
+
+    /// Whether nothing at all became visible since the transaction began; then there is nothing to look up, in ranges
+    /// neither.
+    #[must_use]
+    #[inline]
+    pub fn is_clean(&self) -> bool {
+        self.filter.is_none()
+    }
+
+    /// The keys that may have a newer version. All others surely have none up to [`up_to`](Self::up_to).
+    pub fn suspects<'r>(&self, reads: &'r SealedReads) -> impl Iterator<Item = PointRead<'r>> {
+        let filter = self.filter.as_ref();
+        reads.points().filter(move |point| filter.is_some_and(|filter| self.conflicts.suspects(filter, point)))
+    }
+}
