@@ -1,0 +1,205 @@
+//! Fragments: the checked pieces that records are written in.
+//!
+//! A log is a sequence of blocks of 32 KiB; the first begins with the [file header](crate::LogHeader).
+//!
+//! ```text
+//! block    := fragment* padding
+//! fragment := crc32 u32 | length u16 | type u8 | log number, low 32 bits u32 | data[length]   little-endian
+//! type     := 0 zero | 1 full | 2 first | 3 middle | 4 last | 5 closing
+//! data     := of full, first, closing: synced offsets, then bytes of the record; of middle, last: bytes of the record
+//! ```
+//!
+//! Invariants
+//! 1. A fragment starts only where header and the longest synced offsets fit the block; a shorter rest of a block is
+//!    padding, zero-filled. So each first piece of a record holds its synced offsets whole.
+//! 2. The checksum covers everything behind itself and starts from the crc32 of the file's salt, exclusive-or the low 32
+//!    bits of the fragment's offset in the file: a fragment of another file, of an earlier life of this one, or of
+//!    another place in it does not verify, so a copy of a log inside a value is never taken for the log.
+//! 3. Eleven zero bytes are no fragment: space that was allocated and not written.
+
+use base::LogNumber;
+use base::checksum::crc32_salted;
+
+use crate::damage::Damage;
+use crate::offsets::{SYNCED_LEN_MAX, SyncedOffsets};
+
+/// Length of a block in bytes.
+pub const BLOCK_LEN: usize = 32 << 10;
+
+/// Length of a fragment's header in bytes.
+pub const FRAGMENT_HEADER_LEN: usize = 11;
+
+/// Shortest rest of a block in which a fragment may start.
+const ROOM_MIN: usize = FRAGMENT_HEADER_LEN + SYNCED_LEN_MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum FragmentKind {
+    Full = 1,
+    First = 2,
+    Middle = 3,
+    Last = 4,
+    Closing = 5,
+}
+
+impl FragmentKind {
+    const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Full),
+            2 => Some(Self::First),
+            3 => Some(Self::Middle),
+            4 => Some(Self::Last),
+            5 => Some(Self::Closing),
+            _ => None,
+        }
+    }
+
+    /// Whether it begins a record (or closes the log), and so carries synced offsets.
+    pub(crate) const fn starts(self) -> bool {
+        matches!(self, Self::Full | Self::First | Self::Closing)
+    }
+}
+
+/// A whole fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fragment<'a> {
+    pub(crate) kind: FragmentKind,
+    /// The default where the kind carries none.
+    pub(crate) synced: SyncedOffsets,
+    /// Bytes of the record.
+    pub(crate) data: &'a [u8],
+    /// Length in the file, header included.
+    pub(crate) len: usize,
+}
+
+/// What stands at a place in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    Fragment(Fragment<'a>),
+    /// Zeros, at least a header's worth or up to the end of the file.
+    Zero,
+    /// The padding of a block.
+    Padding,
+    /// The end of the file.
+    End,
+    Bad(Damage),
+}
+
+/// Bytes from `offset` to the end of its block.
+pub(crate) const fn room(offset: u64) -> usize {
+    BLOCK_LEN - (offset % BLOCK_LEN as u64) as usize
+}
+
+/// Bytes of data that a fragment at `offset` can take; `None` where the rest of the block is padding.
+pub(crate) const fn data_room(offset: u64) -> Option<usize> {
+    let room = room(offset);
+    if room < ROOM_MIN { None } else { Some(room - FRAGMENT_HEADER_LEN) }
+}
+
+/// How fragments of one log are told from all other bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Framing {
+    crc_salt: u32,
+    number_low: u32,
+}
+
+impl Framing {
+    pub(crate) const fn new(crc_salt: u32, number: LogNumber) -> Self {
+        Self { crc_salt, number_low: low_32(number.0) }
+    }
+
+    /// Appends to `out` a fragment that will stand at `offset` and whose `len` bytes of data `fill` appends.
+    #[inline]
+    pub(crate) fn push(
+        &self,
+        kind: FragmentKind,
+        offset: u64,
+        len: u16,
+        out: &mut Vec<u8>,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = out.len();
+        let [len_0, len_1] = len.to_le_bytes();
+        let [number_0, number_1, number_2, number_3] = self.number_low.to_le_bytes();
+        out.extend_from_slice(&[0, 0, 0, 0, len_0, len_1, kind as u8, number_0, number_1, number_2, number_3]);
+        fill(out);
+        debug_assert_eq!(out.len() - start, FRAGMENT_HEADER_LEN + usize::from(len), "fill wrote what it said");
+        if let Some((crc, checked)) = out.get_mut(start..).and_then(|fragment| fragment.split_first_chunk_mut()) {
+            *crc = self.crc(offset, checked).to_le_bytes();
+        }
+    }
+
+    /// Reads what stands at `offset`; `rest` is the file from there to the end of the block or of the file.
+    pub(crate) fn parse<'a>(&self, offset: u64, rest: &'a [u8]) -> Piece<'a> {
+        if rest.is_empty() {
+            return Piece::End;
+        }
+        if data_room(offset).is_none() {
+            return if is_zero(rest) { Piece::Padding } else { Piece::Bad(Damage::Padding) };
+        }
+        let Some((header, behind)) = rest.split_first_chunk::<FRAGMENT_HEADER_LEN>() else {
+            return if is_zero(rest) { Piece::Zero } else { Piece::Bad(Damage::Cut) };
+        };
+        if *header == [0; FRAGMENT_HEADER_LEN] {
+            return Piece::Zero;
+        }
+        match self.parse_fragment(offset, header, rest, behind) {
+            Ok(fragment) => Piece::Fragment(fragment),
+            Err(damage) => Piece::Bad(damage),
+        }
+    }
+
+    fn parse_fragment<'a>(
+        &self,
+        offset: u64,
+        header: &[u8; FRAGMENT_HEADER_LEN],
+        rest: &'a [u8],
+        behind: &'a [u8],
+    ) -> Result<Fragment<'a>, Damage> {
+        let [crc_0, crc_1, crc_2, crc_3, len_0, len_1, kind, number @ ..] = *header;
+        let kind = FragmentKind::from_byte(kind).ok_or(Damage::Type(kind))?;
+        let number_low = u32::from_le_bytes(number);
+        if number_low != self.number_low {
+            return Err(Damage::LogNumber { expected: self.number_low, found: number_low });
+        }
+        let len = u16::from_le_bytes([len_0, len_1]);
+        if len == 0 || usize::from(len) > room(offset) - FRAGMENT_HEADER_LEN {
+            return Err(Damage::Length(len));
+        }
+        let data = behind.get(..usize::from(len)).ok_or(Damage::Cut)?;
+        let whole_len = FRAGMENT_HEADER_LEN + usize::from(len);
+        let expected = self.crc(offset, rest.get(4..whole_len).ok_or(Damage::Cut)?);
+        let found = u32::from_le_bytes([crc_0, crc_1, crc_2, crc_3]);
+        if found != expected {
+            return Err(Damage::Checksum { expected, found });
+        }
+        let (synced, data) = split_synced(kind, offset, data)?;
+        Ok(Fragment { kind, synced, data, len: whole_len })
+    }
+
+    fn crc(&self, offset: u64, checked: &[u8]) -> u32 {
+        crc32_salted(self.crc_salt ^ low_32(offset), checked)
+    }
+}
+
+/// Takes the synced offsets off the data of a fragment that carries them. Nobody can have synced what comes later.
+fn split_synced(kind: FragmentKind, offset: u64, data: &[u8]) -> Result<(SyncedOffsets, &[u8]), Damage> {
+    if !kind.starts() {
+        return Ok((SyncedOffsets::default(), data));
+    }
+    let (synced, rest) = SyncedOffsets::decode(data).map_err(|_| Damage::SyncedOffsets)?;
+    if synced.log > offset {
+        return Err(Damage::SyncedOffsets);
+    }
+    Ok((synced, rest))
+}
+
+const fn low_32(number: u64) -> u32 {
+    (number & 0xffff_ffff) as u32
+}
+
+/// Whether there is nothing but zeros.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    static ZEROS: [u8; BLOCK_LEN] = [0; BLOCK_LEN];
+    bytes.chunks(BLOCK_LEN).all(|chunk| ZEROS.get(..chunk.len()) == Some(chunk))
+}

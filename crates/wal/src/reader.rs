@@ -1,0 +1,357 @@
+//! Reads a log from its start to where it ends, and tells a tail that never reached the disk from rot.
+//!
+//! The rule: bytes that are not a whole record are damage if they lie below the highest synced offset found anywhere in
+//! the log, also behind them; otherwise they are the tail, the log ends before them, and the end says how much was
+//! dropped. Nothing is ever skipped silently.
+//!
+//! Invariants
+//! 1. A record is returned only if every fragment of it is whole and in sequence.
+//! 2. Memory is bounded by one window and the longest record, which is no longer than the file and its limit.
+//! 3. Once the log has ended or damage was reported, the answer never changes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base::Corruption;
+use vfs::Vfs;
+
+use crate::damage::{Damage, EndKind, LogEnd, Skipped};
+use crate::fragment::{FragmentKind, Framing, Piece, is_zero, room};
+use crate::header::{self, ExpectedLog, LOG_HEADER_LEN, LogHeader};
+use crate::offsets::SyncedOffsets;
+use crate::window::Window;
+use crate::writer::RECORD_LEN_MAX;
+use crate::{Result, tail};
+
+/// What a reader makes of bytes that are not a whole record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RecoveryMode {
+    /// Damage below what was durable is an error; above, it is the tail and the log ends.
+    #[default]
+    Default,
+    /// Any is an error.
+    AbsoluteConsistency,
+    /// The log ends at the first, whatever lies behind, and the end reports it.
+    PointInTime,
+    /// Salvage: goes on at the next whole record; each stretch that was passed over is listed.
+    SkipCorrupt,
+}
+
+/// One record: what one [`append`](crate::LogWriter::append) wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Where it starts, in bytes from the start of the file.
+    pub offset: u64,
+    /// Where it ends.
+    pub end: u64,
+    /// What was known to be durable when it was written.
+    pub synced: SyncedOffsets,
+    /// The bytes that were appended.
+    pub payload: &'a [u8],
+}
+
+/// Reads a log front to back.
+#[derive(Debug)]
+pub struct LogReader {
+    window: Window,
+    mode: RecoveryMode,
+    header: Option<LogHeader>,
+    framing: Framing,
+    /// Where the next record should start.
+    position: u64,
+    /// End of the last whole record.
+    whole_end: u64,
+    /// A record of several fragments.
+    assembled: Vec<u8>,
+    record_len_max: u64,
+    highest: SyncedOffsets,
+    skipped: Vec<Skipped>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Reading,
+    Ended(LogEnd),
+    Corrupt(Corruption),
+}
+
+/// What stands where a record should start.
+enum Step {
+    Whole(Found),
+    Closing {
+        end: u64,
+    },
+    /// The end of the file, or zeros.
+    Nothing {
+        at: u64,
+    },
+    Bad(Bad),
+}
+
+struct Found {
+    start: u64,
+    end: u64,
+    synced: SyncedOffsets,
+    /// Length of the payload that ends at `end` in the window; `None` where it was assembled.
+    in_window: Option<usize>,
+}
+
+struct Bad {
+    /// Where the record starts.
+    start: u64,
+    /// Where its damaged piece is.
+    at: u64,
+    cause: Damage,
+}
+
+impl LogReader {
+    /// Opens the log at `path` and reads its header.
+    ///
+    /// A header that is not whole makes an empty, torn log if nothing was written behind it, or if it is all zeros: it
+    /// is not synced before the first record, and power may be lost in between.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not the log that was asked for, or its header is damaged.
+    pub fn open(vfs: &Arc<dyn Vfs>, path: &Path, expect: ExpectedLog, mode: RecoveryMode) -> Result<Self> {
+        let mut reader = Self {
+            window: Window::open(&**vfs, path)?,
+            mode,
+            header: None,
+            framing: Framing::new(0, expect.number),
+            position: 0,
+            whole_end: 0,
+            assembled: Vec::new(),
+            record_len_max: RECORD_LEN_MAX,
+            highest: SyncedOffsets::default(),
+            skipped: Vec::new(),
+            state: State::Reading,
+        };
+        reader.read_header(&expect)?;
+        Ok(reader)
+    }
+
+    /// The header; `None` where it is not whole.
+    #[must_use]
+    pub const fn header(&self) -> Option<&LogHeader> {
+        self.header.as_ref()
+    }
+
+    /// The next record, or `None` once the log has ended; [`end`](Self::end) then tells how.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or damage is an error in this reader's mode.
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>> {
+        loop {
+            match &self.state {
+                State::Reading => {}
+                State::Ended(_) => return Ok(None),
+                State::Corrupt(corruption) => return Err(corruption.clone().into()),
+            }
+            match self.step()? {
+                Step::Whole(found) => {
+                    self.highest.raise(found.synced);
+                    self.position = found.end;
+                    self.whole_end = found.end;
+                    return Ok(Some(self.record(&found)));
+                }
+                Step::Closing { end } => self.close(end)?,
+                Step::Nothing { at } => self.stop(at)?,
+                Step::Bad(bad) => self.judge(&bad)?,
+            }
+        }
+    }
+
+    /// How the log ended; `None` before [`next_record`](Self::next_record) has returned `None`.
+    #[must_use]
+    pub const fn end(&self) -> Option<&LogEnd> {
+        match &self.state {
+            State::Ended(end) => Some(end),
+            State::Reading | State::Corrupt(_) => None,
+        }
+    }
+
+    /// The highest synced offsets read so far; once the log has ended, those found anywhere in it, also behind its end.
+    #[must_use]
+    pub const fn highest_synced(&self) -> SyncedOffsets {
+        self.highest
+    }
+
+    /// The highest synced offsets anywhere in the log, read ahead to its end without moving this reader.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn look_ahead_synced(&mut self) -> Result<SyncedOffsets> {
+        if matches!(self.state, State::Reading) {
+            let until = self.window.file_len();
+            let ahead = tail::highest_synced(&mut self.window, &self.framing, self.position, until)?;
+            self.highest.raise(ahead);
+        }
+        Ok(self.highest)
+    }
+
+    /// What a [`RecoveryMode::SkipCorrupt`] reader has passed over so far.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    fn read_header(&mut self, expect: &ExpectedLog) -> Result<()> {
+        let bytes = self.window.block_rest(0)?;
+        let bytes = bytes.get(..LOG_HEADER_LEN).unwrap_or(bytes).to_vec();
+        match header::decode(&bytes, self.window.path(), expect) {
+            Ok((header, framing)) => {
+                self.header = Some(header);
+                self.framing = framing;
+                self.position = LOG_HEADER_LEN as u64;
+                self.whole_end = self.position;
+            }
+            Err(error) => {
+                let ends_here = match self.mode {
+                    _ if header::is_whole(&bytes) => false,
+                    RecoveryMode::PointInTime | RecoveryMode::SkipCorrupt => true,
+                    RecoveryMode::AbsoluteConsistency => false,
+                    RecoveryMode::Default => self.is_torn_header(&bytes, expect)?,
+                };
+                if !ends_here {
+                    return Err(error);
+                }
+                self.end_torn(Damage::Header)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a header that is not whole can be one that never reached the disk: nothing was written behind it, or its
+    /// sector is still the zeros of allocation. A foreign file is not that.
+    fn is_torn_header(&mut self, bytes: &[u8], expect: &ExpectedLog) -> Result<bool> {
+        let behind = self.window.data_end(LOG_HEADER_LEN as u64)?;
+        Ok(is_zero(bytes) || (behind <= LOG_HEADER_LEN as u64 && header::may_become(bytes, expect.kind)))
+    }
+
+    /// Reads fragments until they make a record or do not.
+    fn step(&mut self) -> Result<Step> {
+        let mut at = self.position;
+        let mut open: Option<(u64, SyncedOffsets)> = None;
+        loop {
+            let start = open.map_or(at, |(start, _)| start);
+            let fragment = match self.framing.parse(at, self.window.block_rest(at)?) {
+                Piece::Fragment(fragment) => fragment,
+                Piece::Padding => {
+                    at += room(at) as u64;
+                    continue;
+                }
+                Piece::Zero | Piece::End if open.is_none() => return Ok(Step::Nothing { at }),
+                Piece::Zero | Piece::End => return Ok(Step::Bad(Bad { start, at, cause: Damage::Hole })),
+                Piece::Bad(cause) => return Ok(Step::Bad(Bad { start, at, cause })),
+            };
+            let end = at + fragment.len as u64;
+            match (fragment.kind, open) {
+                (FragmentKind::Full, None) => {
+                    let in_window = Some(fragment.data.len());
+                    return Ok(Step::Whole(Found { start, end, synced: fragment.synced, in_window }));
+                }
+                (FragmentKind::Closing, None) => {
+                    self.highest.raise(fragment.synced);
+                    return Ok(Step::Closing { end });
+                }
+                (FragmentKind::First, None) => {
+                    self.assembled.clear();
+                    open = Some((at, fragment.synced));
+                }
+                (FragmentKind::Middle | FragmentKind::Last, Some(_)) => {}
+                _ => return Ok(Step::Bad(Bad { start, at, cause: Damage::Sequence })),
+            }
+            if (self.assembled.len() + fragment.data.len()) as u64 > self.record_len_max {
+                return Ok(Step::Bad(Bad { start, at, cause: Damage::RecordTooLong(self.record_len_max) }));
+            }
+            self.assembled.extend_from_slice(fragment.data);
+            if let (FragmentKind::Last, Some((start, synced))) = (fragment.kind, open) {
+                return Ok(Step::Whole(Found { start, end, synced, in_window: None }));
+            }
+            at = end;
+        }
+    }
+
+    fn record(&self, found: &Found) -> Record<'_> {
+        let payload = match found.in_window {
+            Some(len) => self.window.loaded(found.end - len as u64, len),
+            None => &self.assembled,
+        };
+        Record { offset: found.start, end: found.end, synced: found.synced, payload }
+    }
+
+    /// The log was closed by a record that ends at `end`. Behind it may stand the one that proves the first durable.
+    fn close(&mut self, end: u64) -> Result<()> {
+        self.whole_end = end;
+        let mut at = end;
+        loop {
+            match self.framing.parse(at, self.window.block_rest(at)?) {
+                Piece::Fragment(fragment) if fragment.kind == FragmentKind::Closing => {
+                    self.highest.raise(fragment.synced);
+                    at += fragment.len as u64;
+                    self.whole_end = at;
+                }
+                Piece::Padding => at += room(at) as u64,
+                _ => break,
+            }
+        }
+        let data_end = self.window.data_end(at)?;
+        if data_end > at {
+            let behind = tail::highest_synced(&mut self.window, &self.framing, at, data_end)?;
+            self.highest.raise(behind);
+            let is_error = match self.mode {
+                RecoveryMode::Default => behind.log > self.whole_end,
+                RecoveryMode::AbsoluteConsistency => true,
+                RecoveryMode::PointInTime | RecoveryMode::SkipCorrupt => false,
+            };
+            if is_error {
+                return self.fail(at, Damage::Sequence);
+            }
+        }
+        let dropped_bytes = if data_end > at { data_end - self.whole_end } else { 0 };
+        self.state = State::Ended(LogEnd { offset: self.whole_end, kind: EndKind::Closed, dropped_bytes });
+        Ok(())
+    }
+
+    /// Nothing stands at `at`, where a record should start: the end, unless something stands behind.
+    fn stop(&mut self, at: u64) -> Result<()> {
+        if self.window.data_end(at)? > at {
+            return self.judge(&Bad { start: at, at, cause: Damage::Hole });
+        }
+        self.state = State::Ended(LogEnd { offset: self.whole_end, kind: EndKind::Unclosed, dropped_bytes: 0 });
+        Ok(())
+    }
+
+    fn judge(&mut self, bad: &Bad) -> Result<()> {
+        let data_end = self.window.data_end(bad.at)?;
+        let is_cut = bad.cause == Damage::Hole && data_end <= bad.at;
+        let cause = if is_cut { Damage::Cut } else { bad.cause };
+        if self.mode == RecoveryMode::SkipCorrupt
+            && let Some(next) = tail::next_start(&mut self.window, &self.framing, bad.at, data_end)?
+        {
+            self.skipped.push(Skipped { offset: bad.start, bytes: next - bad.start, cause });
+            self.position = next;
+            return Ok(());
+        }
+        let behind = tail::highest_synced(&mut self.window, &self.framing, bad.at, data_end)?;
+        self.highest.raise(behind);
+        match self.mode {
+            RecoveryMode::Default if behind.log > bad.start => self.fail(bad.at, cause),
+            RecoveryMode::AbsoluteConsistency => self.fail(bad.at, cause),
+            _ => self.end_torn(cause),
+        }
+    }
+
+    fn end_torn(&mut self, cause: Damage) -> Result<()> {
+        let dropped_bytes = self.window.data_end(self.whole_end)? - self.whole_end;
+        self.state = State::Ended(LogEnd { offset: self.whole_end, kind: EndKind::Torn(cause), dropped_bytes });
+        Ok(())
+    }
+
+    fn fail(&mut self, at: u64, cause: Damage) -> Result<()> {
+        let corruption = cause.at(self.window.path(), at);
+        self.state = State::Corrupt(corruption.clone());
+        Err(corruption.into())
+    }
+}
