@@ -1,0 +1,165 @@
+//! Appends records to the active segment, and starts the next one.
+//!
+//! A roll creates a file and writes a header; what is expensive of ending the old segment (cutting, syncing, hint
+//! file, manifest) is left to [`ValueLog::seal_full`].
+
+use base::checksum::Hasher;
+use base::sync::Arc;
+use base::sync::atomic::Ordering;
+use base::{EntryMeta, InternalKeyRef, SegmentId, ValueLogHead, ValuePointer};
+use vfs::{AppendFile, AppendMode, AppendOptions};
+
+use crate::file_name::segment_path;
+use crate::header::HEADER_LEN_U64;
+use crate::record::RecordHeader;
+use crate::segment_header::SegmentHeader;
+use crate::sync::{FileState, OpenSegment};
+use crate::{Options, Result, Segment, ValueLog, whole_file};
+
+/// Up to this length a value is copied behind its key, so that a record is one `write`; longer ones are cheaper to
+/// hand over by themselves.
+const GATHER_VALUE_BYTES_MAX: usize = 8 << 10;
+
+/// What appends need. Behind the writer's lock.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    active: Option<Active>,
+    /// Header and key of the record that is being written.
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Active {
+    file: Box<dyn AppendFile>,
+    open: Arc<OpenSegment>,
+    checksum_start: u32,
+    len: u64,
+    records: u64,
+    /// An append failed: what is behind `len` is unknown, and nothing may follow it.
+    broken: bool,
+}
+
+impl Active {
+    fn has_room(&self, record_len: u64, options: &Options) -> bool {
+        let fits = self.len + record_len <= options.segment_bytes && self.records < options.segment_entries;
+        !self.broken && (fits || self.records == 0)
+    }
+}
+
+impl ValueLog {
+    /// Appends one record and returns its address. It can be read at once, under a set that knows its segment; it is
+    /// durable after a [`sync`](Self::sync). Starts a new segment where the active one has no room.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a key or value that cannot be stored,
+    /// [`Error::Vfs`](crate::Error::Vfs) where the system could not write: the record is then cut off again, and the
+    /// next append starts a new segment.
+    pub fn append(&self, owner: u32, key: InternalKeyRef<'_>, meta: EntryMeta, value: &[u8]) -> Result<ValuePointer> {
+        let header = RecordHeader::of(owner, key, meta, value)?;
+        let len = header.record_len();
+        let mut writer = self.writer.lock();
+        self.failure.check()?;
+        if !writer.active.as_ref().is_some_and(|active| active.has_room(len, &self.options)) {
+            self.roll(&mut writer)?;
+        }
+        let Writer { active: Some(active), scratch } = &mut *writer else {
+            return Err(crate::Error::InvalidArgument("no active segment"));
+        };
+        let start = active.len;
+        let gather = self.options.mode != AppendMode::Mapped && value.len() <= GATHER_VALUE_BYTES_MAX;
+        scratch.clear();
+        header.encode_with_key(key, scratch);
+        if let Err(error) = write_record(&mut *active.file, active.checksum_start, scratch, value, gather) {
+            active.broken = true;
+            if let Err(cut) = active.file.cut(start) {
+                tracing::warn!(path = %active.open.segment.path().display(), %cut, "a failed append was not cut off");
+            }
+            return Err(error.into());
+        }
+        active.len = start + len;
+        active.records += 1;
+        active.open.segment.publish(active.len);
+        let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        Ok(ValuePointer { segment: active.open.segment.id(), len: narrow(len), offset: narrow(start) })
+    }
+
+    /// Ends the active segment, so that [`seal_full`](Self::seal_full) can seal it. The next append starts a new one.
+    pub fn close_active(&self) {
+        if let Some(active) = self.writer.lock().active.take() {
+            retire(active);
+        }
+    }
+
+    /// Starts the next segment. Where that fails, everything is as it was.
+    fn roll(&self, writer: &mut Writer) -> Result<()> {
+        self.check_writable()?;
+        let id = self.take_id()?;
+        let previous = writer.active.as_ref().map_or_else(ValueLogHead::default, |active| active.open.head());
+        let active = match self.create_segment(id, previous) {
+            Ok(active) => active,
+            Err(error) => {
+                let path = segment_path(&self.dir, id);
+                if let Err(left) = whole_file::remove_if_there(&*self.vfs, &path) {
+                    tracing::warn!(path = %path.display(), %left, "a segment that was not made whole stays behind");
+                }
+                return Err(error);
+            }
+        };
+        self.open_segments.lock().push_back(Arc::clone(&active.open));
+        self.install(Arc::clone(&active.open.segment));
+        tracing::debug!(segment = id.0, "value log rolled");
+        if let Some(full) = writer.active.replace(active) {
+            retire(full);
+        }
+        Ok(())
+    }
+
+    fn create_segment(&self, id: SegmentId, previous: ValueLogHead) -> Result<Active> {
+        let (header, bytes) = SegmentHeader::create(&*self.vfs, self.options.store, id, previous)?;
+        let preallocate_bytes = self.options.preallocate_bytes.min(self.options.segment_bytes);
+        let options = AppendOptions { mode: self.options.mode, preallocate_bytes };
+        let mut file = self.vfs.create_append(&segment_path(&self.dir, id), options)?;
+        file.append(&bytes)?;
+        let segment = Segment::growing(header, file.reader()?, self.options.io_mode, self.options.verify);
+        let open = Arc::new(OpenSegment::new(Arc::new(segment), file.sync_handle()));
+        let checksum_start = header.checksum_start;
+        Ok(Active { file, open, checksum_start, len: HEADER_LEN_U64, records: 0, broken: false })
+    }
+
+    /// The next id that no segment ever had. It is used up even if its segment cannot be made.
+    fn take_id(&self) -> Result<SegmentId> {
+        if self.lease.left() == 0 {
+            self.commit(|manifest| self.extend_lease(manifest))?;
+        }
+        Ok(SegmentId(self.lease.next.fetch_add(1, Ordering::AcqRel)))
+    }
+}
+
+/// Hands the file of a segment that will not grow to whoever seals it.
+fn retire(active: Active) {
+    *active.open.file.lock() = FileState::Full(active.file);
+}
+
+/// Writes the record whose header and key are in `scratch`: its bytes are gone over once by the checksum and once by
+/// the copy into the file.
+#[inline]
+fn write_record(
+    file: &mut dyn AppendFile,
+    checksum_start: u32,
+    scratch: &mut Vec<u8>,
+    value: &[u8],
+    gather: bool,
+) -> vfs::Result<()> {
+    let mut hasher = Hasher::new_with_initial(checksum_start);
+    hasher.update(scratch);
+    hasher.update(value);
+    let checksum = hasher.finalize().to_le_bytes();
+    if gather {
+        scratch.extend_from_slice(value);
+        scratch.extend_from_slice(&checksum);
+        return file.append(scratch);
+    }
+    file.append(scratch)?;
+    file.append(value)?;
+    file.append(&checksum)
+}

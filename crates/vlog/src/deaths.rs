@@ -1,0 +1,185 @@
+//! How records die: announced in a synced list under a ticket, applied to the dead sets once what killed them stands.
+//!
+//! A dead set is replaced whole and only grows, so applying a ticket twice, or again after a crash in between, changes
+//! nothing.
+
+use std::collections::BTreeSet;
+
+use base::sync::atomic::Ordering;
+use base::{SegmentId, ValueLogHead, ValuePointer};
+
+use crate::dead_set::DeadSet;
+use crate::death_list::{self, DeathsBySegment};
+use crate::file_name::deaths_path;
+use crate::{Error, Result, Segment, ValueLog, whole_file};
+
+/// Records that no log's entry pointed to after a crash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnreferencedRecords {
+    /// How many were not known to be dead before.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl ValueLog {
+    /// Writes and syncs the list of what dies with `ticket`. Nothing is dead yet. Done again with the same ticket, the
+    /// new list replaces the old one.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] where a pointer names nothing that stands in the log, [`Error::Vfs`] where the system could
+    /// not write.
+    pub fn prepare_deaths(&self, ticket: u64, dead: &[ValuePointer]) -> Result<()> {
+        self.check_writable()?;
+        let set = self.segments();
+        for pointer in dead {
+            let segment = set.segment(pointer.segment);
+            let end = u64::from(pointer.offset) + u64::from(pointer.len);
+            if segment.is_none_or(|segment| end > segment.readable_bytes()) {
+                let path = crate::segment_path(&self.dir, pointer.segment);
+                return Err(Error::corruption(&path, u64::from(pointer.offset), "death of a record that is not there"));
+            }
+        }
+        let mut live_tickets = self.dying.lock();
+        death_list::write(&*self.vfs, &self.dir, self.options.store, ticket, dead)?;
+        self.vfs.sync_dir(&self.dir)?;
+        live_tickets.insert(ticket);
+        Ok(())
+    }
+
+    /// Adds the lists of these tickets to the dead sets, durably. Each segment's set is written once, so many tickets
+    /// at a time cost little more than one. Applied again, they change nothing.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] where a list or a dead set is missing or damaged, [`Error::Vfs`] where the system could not
+    /// write; it may be tried again.
+    pub fn apply_deaths(&self, tickets: &[u64]) -> Result<()> {
+        self.check_writable()?;
+        let live_tickets = self.dying.lock();
+        self.apply_lists(tickets, &live_tickets)
+    }
+
+    /// Removes the lists of these tickets, which nothing names any more. A list that comes back after a power loss is
+    /// an orphan.
+    ///
+    /// # Errors
+    /// [`Error::Vfs`] where a list could not be removed; one that is not there is no error.
+    pub fn clear_deaths(&self, tickets: &[u64]) -> Result<()> {
+        self.check_writable()?;
+        let mut live_tickets = self.dying.lock();
+        for ticket in tickets {
+            whole_file::remove_if_there(&*self.vfs, &deaths_path(&self.dir, *ticket))?;
+            live_tickets.remove(ticket);
+        }
+        Ok(())
+    }
+
+    /// Marks dead every record at or above `above` that is not among `referenced`, for after a crash: `above` is the
+    /// head that was noted when the oldest log was made that was replayed, `referenced` what the entries of those logs
+    /// point to, skipped ones included. For the time between [`finish_recovery`](Self::finish_recovery) and the first
+    /// append. Done again, it changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] once something was appended, [`Error::Corruption`] where a hint file or dead set is
+    /// missing or damaged, [`Error::Vfs`] where the system could not write.
+    pub fn mark_unreferenced_dead(
+        &self,
+        above: ValueLogHead,
+        mut referenced: Vec<ValuePointer>,
+    ) -> Result<UnreferencedRecords> {
+        if self.options.read_only {
+            return Ok(UnreferencedRecords::default());
+        }
+        self.check_writable()?;
+        if !self.open_segments.lock().is_empty() {
+            return Err(Error::InvalidArgument("unreferenced records are marked before anything is appended"));
+        }
+        referenced.sort_unstable_by_key(|pointer| (pointer.segment, pointer.offset));
+        let _live_tickets = self.dying.lock();
+        let mut found = UnreferencedRecords::default();
+        for segment in self.segments().iter().filter(|segment| segment.id() >= above.segment) {
+            let dead = self.unreferenced_in(segment.id(), above, &referenced)?;
+            let before = (
+                segment.tally().dead_records.load(Ordering::Relaxed),
+                segment.tally().dead_bytes.load(Ordering::Relaxed),
+            );
+            self.kill(DeathsBySegment::from([(segment.id(), dead)]))?;
+            found.records += segment.tally().dead_records.load(Ordering::Relaxed) - before.0;
+            found.bytes += segment.tally().dead_bytes.load(Ordering::Relaxed) - before.1;
+        }
+        Ok(found)
+    }
+
+    fn unreferenced_in(
+        &self,
+        segment: SegmentId,
+        above: ValueLogHead,
+        referenced: &[ValuePointer],
+    ) -> Result<Vec<(u32, u32)>> {
+        let mut dead = Vec::new();
+        let mut entries = self.entries(segment)?;
+        while let Some(entry) = entries.next()? {
+            let ValuePointer { offset, len, .. } = entry.pointer;
+            let is_referenced = || {
+                let place = |pointer: &ValuePointer| (pointer.segment, pointer.offset);
+                referenced.binary_search_by_key(&(segment, offset), place).is_ok()
+            };
+            if (ValueLogHead { segment, offset }) >= above && !is_referenced() {
+                dead.push((offset, len));
+            }
+        }
+        Ok(dead)
+    }
+
+    /// The caller holds the lock of `dying`.
+    pub(crate) fn apply_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<()> {
+        let mut deaths = DeathsBySegment::new();
+        for ticket in tickets {
+            death_list::read(&*self.vfs, &self.dir, self.options.store, *ticket, &mut deaths)?;
+        }
+        self.kill(deaths)
+    }
+
+    /// Adds to the dead sets, durably. The caller holds the lock of `dying`.
+    fn kill(&self, deaths: DeathsBySegment) -> Result<()> {
+        let set = self.segments();
+        let mut written: Vec<(&Segment, DeadSet)> = Vec::new();
+        for (id, records) in &deaths {
+            // A segment that is gone was collected, its dead records with it.
+            let Some(segment) = set.segment(*id) else { continue };
+            let mut dead = self.load_dead_set(segment)?;
+            if dead.add(records) > 0 {
+                dead.write(&*self.vfs, &self.dir, self.options.store, segment.header())?;
+                written.push((segment, dead));
+            }
+        }
+        if written.is_empty() {
+            return Ok(());
+        }
+        self.vfs.sync_dir(&self.dir)?;
+        for (segment, dead) in &written {
+            segment.tally().note_dead_set(dead);
+        }
+        self.note_first_dead_sets(&written)
+    }
+
+    /// Has the manifest say which sealed segments have a dead set, so that a missing one is noticed.
+    fn note_first_dead_sets(&self, written: &[(&Segment, DeadSet)]) -> Result<()> {
+        let first: Vec<SegmentId> = {
+            let ledger = self.ledger.lock();
+            let is_first = |id: &SegmentId| ledger.segments.get(id).is_some_and(|sealed| !sealed.has_dead_set);
+            written.iter().map(|(segment, _)| segment.id()).filter(is_first).collect()
+        };
+        if first.is_empty() {
+            return Ok(());
+        }
+        self.commit(|manifest| {
+            for id in &first {
+                if let Some(sealed) = manifest.segments.get_mut(id) {
+                    sealed.has_dead_set = true;
+                }
+            }
+            Ok(())
+        })
+    }
+}

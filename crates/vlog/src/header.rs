@@ -1,0 +1,165 @@
+//! The header that every file of a value log starts with.
+//!
+//! ```text
+//!   0 magic          8 bytes, one for each kind of file
+//!   8 format version u32 = 1
+//!  12 key id         u32 = 0 (not encrypted)
+//!  16 store id       16 bytes
+//!  32 salt           32 bytes, fresh randomness for each file; every checksum behind the header starts from its CRC-32
+//!  64 number         u64: segment id, ticket, or generation of the manifest
+//!  72 companion id   16 bytes, random for each segment; its hint file and dead set carry the same (else zeros)
+//!  88 details        16 bytes, told at each kind of file
+//! 104 flags          u32 = 0
+//! 108 checksum       u32, CRC-32 of bytes 0 to 107
+//! ```
+//! All integers are little-endian. A version, key id or flag other than these was written by a newer program and is
+//! refused as incompatible.
+
+use std::fmt;
+use std::path::Path;
+
+use base::checksum::crc32;
+use base::{Corruption, StoreId};
+use vfs::Vfs;
+
+use crate::fields::Fields;
+use crate::{Error, Result};
+
+/// Length of the header in bytes.
+pub const HEADER_LEN: usize = 112;
+pub(crate) const HEADER_LEN_U64: u64 = HEADER_LEN as u64;
+
+pub(crate) const FORMAT_VERSION: u32 = 1;
+const KEY_ID_NONE: u32 = 0;
+const FLAGS_NONE: u32 = 0;
+const CHECKSUM_OFFSET: usize = HEADER_LEN - 4;
+
+/// Sixteen random bytes drawn when a segment is made, by which its hint file and dead set are known to be its own.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct CompanionId(pub [u8; 16]);
+
+impl fmt::Display for CompanionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for CompanionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CompanionId({self})")
+    }
+}
+
+/// The kinds of files, by their magic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Segment,
+    Hint,
+    Dead,
+    Deaths,
+    Manifest,
+}
+
+impl FileKind {
+    pub(crate) const fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Self::Segment => b"ratelVLG",
+            Self::Hint => b"ratelHNT",
+            Self::Dead => b"ratelDED",
+            Self::Deaths => b"ratelDTH",
+            Self::Manifest => b"ratelVMF",
+        }
+    }
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileHeader {
+    pub(crate) kind: FileKind,
+    pub(crate) store: StoreId,
+    pub(crate) salt: [u8; 32],
+    pub(crate) number: u64,
+    pub(crate) companion: CompanionId,
+    pub(crate) details: [u8; 16],
+}
+
+impl FileHeader {
+    /// A header with a fresh salt.
+    pub(crate) fn salted(vfs: &dyn Vfs, kind: FileKind, store: StoreId, number: u64) -> Result<Self> {
+        let mut salt = [0; 32];
+        vfs.fill_random(&mut salt)?;
+        Ok(Self { kind, store, salt, number, companion: CompanionId::default(), details: [0; 16] })
+    }
+
+    /// What the checksums behind this header start from.
+    pub(crate) fn checksum_start(&self) -> u32 {
+        crc32(&self.salt)
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_LEN);
+        out.extend_from_slice(self.kind.magic());
+        out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out.extend_from_slice(&KEY_ID_NONE.to_le_bytes());
+        out.extend_from_slice(&self.store.0);
+        out.extend_from_slice(&self.salt);
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.companion.0);
+        out.extend_from_slice(&self.details);
+        out.extend_from_slice(&FLAGS_NONE.to_le_bytes());
+        out.extend_from_slice(&crc32(&out).to_le_bytes());
+        out
+    }
+
+    /// Reads a header of the given kind and store.
+    pub(crate) fn decode(path: &Path, kind: FileKind, store: StoreId, bytes: &[u8]) -> Result<Self> {
+        let damaged = |what: &'static str| Error::corruption(path, 0, what);
+        let covered = bytes.get(..CHECKSUM_OFFSET).ok_or_else(|| damaged("file shorter than its header"))?;
+        let mut fields = Fields::new(bytes);
+        let cut = |error: base::DecodeError| Error::from(error.at(path, 0));
+        if &fields.array::<8>().map_err(cut)? != kind.magic() {
+            return Err(damaged("wrong magic number"));
+        }
+        let version = fields.u32().map_err(cut)?;
+        let key_id = fields.u32().map_err(cut)?;
+        let found_store = StoreId(fields.array().map_err(cut)?);
+        let salt = fields.array().map_err(cut)?;
+        let number = fields.u64().map_err(cut)?;
+        let companion = CompanionId(fields.array().map_err(cut)?);
+        let details = fields.array().map_err(cut)?;
+        let flags = fields.u32().map_err(cut)?;
+        let checksum = fields.u32().map_err(cut)?;
+        // A newer format may keep its checksum elsewhere, so its version comes first. No version is zero: that is a
+        // header that was never written whole.
+        if version != FORMAT_VERSION && version != 0 {
+            return Err(Error::incompatible(path, "format version", FORMAT_VERSION, version));
+        }
+        if crc32(covered) != checksum {
+            let values = (format!("{:#010x}", crc32(covered)), format!("{checksum:#010x}"));
+            return Err(Corruption::new(path, 0, "header checksum").with_values(values.0, values.1).into());
+        }
+        if key_id != KEY_ID_NONE {
+            return Err(Error::incompatible(path, "encryption key id", KEY_ID_NONE, key_id));
+        }
+        if flags != FLAGS_NONE {
+            return Err(Error::incompatible(path, "header flags", FLAGS_NONE, flags));
+        }
+        if found_store != store {
+            return Err(Corruption::new(path, 16, "file of another store").with_values(store, found_store).into());
+        }
+        Ok(Self { kind, store, salt, number, companion, details })
+    }
+
+    /// Refuses a file that carries another number than its name, or belongs to another life of its segment.
+    pub(crate) fn expect(&self, path: &Path, number: u64, companion: Option<CompanionId>) -> Result<()> {
+        if self.number != number {
+            return Err(Corruption::new(path, 64, "file number").with_values(number, self.number).into());
+        }
+        match companion {
+            Some(expected) if expected != self.companion => {
+                Err(Corruption::new(path, 72, "file of another segment").with_values(expected, self.companion).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}

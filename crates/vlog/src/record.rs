@@ -1,0 +1,143 @@
+//! One record of a segment.
+//!
+//! ```text
+//! record := header | user key | version complement | value | checksum
+//! header :=
+//!    0 flags        u8, as in an entry of the tree
+//!    1 user meta    u8
+//!    2 key length   u16, of the user key, 1 to 65,535
+//!    4 value length u32
+//!    8 owner        u32
+//!   12 expires at   u64, seconds since the Unix epoch; 0 is never
+//! version complement := u64 big-endian, !version; user key and complement are the internal key
+//! checksum           := u32, CRC-32 of everything before it, started from the CRC-32 of the file's salt
+//! ```
+//! The header has a fixed size, so the length of the value follows from the length of the record and of the key. A
+//! header of zeros is no record: it is space that was allocated and not written.
+
+use base::limits::{USER_KEY_LEN_MAX, VALUE_LEN_MAX};
+use base::{DecodeError, EntryKind, EntryMeta, InternalKeyRef, VERSION_SUFFIX_LEN};
+
+use crate::fields::Fields;
+use crate::{Error, Result};
+
+/// Length of a record's header in bytes.
+pub(crate) const RECORD_HEADER_LEN: usize = 20;
+pub(crate) const CHECKSUM_LEN: usize = 4;
+
+/// Bytes that a record takes beside its user key and its value.
+pub const RECORD_OVERHEAD: usize = RECORD_HEADER_LEN + VERSION_SUFFIX_LEN + CHECKSUM_LEN;
+
+/// Length of the value in a record of `record_len` bytes under a user key of `user_key_len` bytes; `None` where there is
+/// no such record.
+#[must_use]
+pub fn value_len(record_len: u32, user_key_len: usize) -> Option<u32> {
+    u32::try_from(user_key_len + RECORD_OVERHEAD).ok().and_then(|overhead| record_len.checked_sub(overhead))
+}
+
+/// Length of the record of a user key and a value of these lengths, in bytes.
+#[must_use]
+pub fn record_len(user_key_len: usize, value_len: usize) -> u64 {
+    RECORD_OVERHEAD as u64 + user_key_len as u64 + value_len as u64
+}
+
+/// The fixed part in front of a record, as it stands in the file: nothing but its lengths has been judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordHeader {
+    pub(crate) flags: u8,
+    pub(crate) user_meta: u8,
+    pub(crate) user_key_len: u16,
+    pub(crate) value_len: u32,
+    pub(crate) owner: u32,
+    pub(crate) expires_at: u64,
+}
+
+impl RecordHeader {
+    /// The header of a record that is about to be written.
+    pub(crate) fn of(owner: u32, key: InternalKeyRef<'_>, meta: EntryMeta, value: &[u8]) -> Result<Self> {
+        if key.user_key.is_empty() || key.user_key.len() > USER_KEY_LEN_MAX {
+            return Err(Error::InvalidArgument("a key must have from 1 to 65,535 bytes"));
+        }
+        if value.len() as u64 > VALUE_LEN_MAX {
+            return Err(Error::InvalidArgument("a value must have at most 4 GiB - 128 KiB"));
+        }
+        if meta.value_compressed || meta.kind == EntryKind::Pointer {
+            return Err(Error::InvalidArgument("the value log holds no compressed values and no pointers"));
+        }
+        let (Ok(user_key_len), Ok(value_len)) = (u16::try_from(key.user_key.len()), u32::try_from(value.len())) else {
+            return Err(Error::InvalidArgument("key or value too long"));
+        };
+        let (flags, user_meta, expires_at) = (meta.flags(), meta.user_meta, meta.expires_at);
+        Ok(Self { flags, user_meta, user_key_len, value_len, owner, expires_at })
+    }
+
+    /// Appends header and internal key to `out`.
+    #[inline]
+    pub(crate) fn encode_with_key(&self, key: InternalKeyRef<'_>, out: &mut Vec<u8>) {
+        let mut header = [0; RECORD_HEADER_LEN];
+        let [flags, user_meta, rest @ ..] = &mut header;
+        (*flags, *user_meta) = (self.flags, self.user_meta);
+        let (key_len, rest) = rest.split_at_mut(2);
+        let (value_len, rest) = rest.split_at_mut(4);
+        let (owner, expires_at) = rest.split_at_mut(4);
+        key_len.copy_from_slice(&self.user_key_len.to_le_bytes());
+        value_len.copy_from_slice(&self.value_len.to_le_bytes());
+        owner.copy_from_slice(&self.owner.to_le_bytes());
+        expires_at.copy_from_slice(&self.expires_at.to_le_bytes());
+        out.extend_from_slice(&header);
+        key.encode_into(out);
+    }
+
+    #[inline]
+    pub(crate) fn decode(bytes: &[u8]) -> std::result::Result<Self, DecodeError> {
+        let mut fields = Fields::new(bytes);
+        let header = Self {
+            flags: fields.u8()?,
+            user_meta: fields.u8()?,
+            user_key_len: fields.u16()?,
+            value_len: fields.u32()?,
+            owner: fields.u32()?,
+            expires_at: fields.u64()?,
+        };
+        if header.user_key_len == 0 {
+            return Err(DecodeError::new("record without a key"));
+        }
+        if u64::from(header.value_len) > VALUE_LEN_MAX {
+            return Err(DecodeError::new("value over the limit"));
+        }
+        Ok(header)
+    }
+
+    /// Length of the internal key.
+    #[inline]
+    pub(crate) fn key_len(&self) -> usize {
+        usize::from(self.user_key_len) + VERSION_SUFFIX_LEN
+    }
+
+    /// Where the value starts in the record.
+    #[inline]
+    pub(crate) fn value_start(&self) -> usize {
+        RECORD_HEADER_LEN + self.key_len()
+    }
+
+    /// Where the value ends in the record, which is where the checksum starts.
+    #[inline]
+    pub(crate) fn value_end(&self) -> usize {
+        self.value_start() + self.value_len as usize
+    }
+
+    /// Length of the whole record.
+    #[inline]
+    pub(crate) fn record_len(&self) -> u64 {
+        (self.value_end() + CHECKSUM_LEN) as u64
+    }
+
+    /// The meta, which only a newer program can have written in a way that is unknown here: the checksum comes first.
+    pub(crate) fn meta(&self) -> std::result::Result<EntryMeta, DecodeError> {
+        let meta = EntryMeta::from_parts(self.flags, self.user_meta, self.expires_at)?;
+        if meta.value_compressed || meta.kind == EntryKind::Pointer {
+            return Err(DecodeError::new("entry flag that no record has"));
+        }
+        Ok(meta)
+    }
+}

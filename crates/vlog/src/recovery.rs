@@ -1,0 +1,311 @@
+//! Opens a value log: decides what stands, without writing.
+//!
+//! Sealed segments are those of the manifest, and must be there with their length. A segment that the manifest does not
+//! list, with an id at or above `open from`, was open when the last run ended: its records are read from the front, each
+//! verified, up to the first that is not whole. Where that comes before what is known to have been synced, it is
+//! corruption; behind it, it is the tail that the crash cut, and is reported.
+//!
+//! What is known to have been synced: the head that the caller brings, and everything before it. A segment's header says
+//! where its predecessor ended, so a synced head in one segment tells of all the open ones before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use base::sync::atomic::{AtomicBool, Ordering};
+use base::sync::{Arc, Mutex};
+use base::{Corruption, SegmentId, ValueLogHead};
+use vfs::{ReadFile, Vfs};
+
+use crate::append::Writer;
+use crate::dead_set::{self, DeadSet};
+use crate::file_name::{FileName, manifest_path, segment_path};
+use crate::header::{HEADER_LEN, HEADER_LEN_U64};
+use crate::log::{Failure, Lease, PackedHead};
+use crate::manifest::{Manifest, SealedSegment};
+use crate::scan::{RecordScanner, Step, used_bytes_behind};
+use crate::segment::Tally;
+use crate::segment_header::SegmentHeader;
+use crate::segment_set::SegmentSet;
+use crate::{Error, Options, RecoveryInput, Result, Segment, ValueLog};
+
+/// What opening found and dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VlogRecovery {
+    /// Unsynced ends of segments that a crash cut; oldest segment first.
+    pub torn_tails: Vec<TornTail>,
+    /// Segments that were open when the last run ended and hold records.
+    pub unsealed_segments: usize,
+    /// The records in them.
+    pub unsealed_records: u64,
+}
+
+/// An unsynced end of a segment that a crash cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment's file.
+    pub path: PathBuf,
+    /// Where the first record that is not whole starts, in bytes.
+    pub offset: u64,
+    /// Bytes from there to the last one that is not zero.
+    pub dropped_bytes: u64,
+    /// What is wrong there.
+    pub cause: String,
+}
+
+impl ValueLog {
+    /// Opens the log in `dir`, which is made if it is not there. Nothing else is written, and nothing can be, until
+    /// [`finish_recovery`](Self::finish_recovery): meanwhile the caller replays its own log, checking pointers with
+    /// [`SegmentSet::read_checked`].
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] where what had been synced or sealed is damaged, cut, foreign or missing;
+    /// [`Error::Incompatible`] where a newer program wrote it; [`Error::Vfs`] where the system failed.
+    pub fn open(
+        vfs: Arc<dyn Vfs>,
+        dir: impl Into<PathBuf>,
+        options: Options,
+        input: RecoveryInput<'_>,
+    ) -> Result<(Self, VlogRecovery)> {
+        options.validate()?;
+        let dir = dir.into();
+        let files = list(&*vfs, &dir)?;
+        let manifest = match Manifest::read(&*vfs, &dir, options.store)? {
+            Some(manifest) => manifest,
+            None => create_manifest(&*vfs, &dir, &options, &files, input)?,
+        };
+        let opening = Opening { vfs: &*vfs, dir: &dir, options: &options, manifest: &manifest, files };
+        let mut recovery = VlogRecovery::default();
+        let mut segments = opening.sealed()?;
+        let recovered = opening.unsealed(input.synced, &mut recovery)?;
+        segments.extend(recovered.iter().cloned());
+        let set = SegmentSet::new(dir.clone(), segments);
+        let next = manifest.next_segment;
+        let log = Self {
+            vfs,
+            dir,
+            options,
+            writer: Mutex::new(Writer::default()),
+            open_segments: Mutex::default(),
+            current: Mutex::new(Arc::new(set)),
+            ledger: Mutex::new(manifest),
+            syncing: Mutex::default(),
+            sealing: Mutex::default(),
+            dying: Mutex::new(input.live_tickets.iter().copied().collect()),
+            synced: PackedHead::default(),
+            lease: Lease::new(next, next),
+            failure: Failure::default(),
+            ready: AtomicBool::new(false),
+            recovered: Mutex::new(recovered),
+        };
+        log.synced.raise(input.synced);
+        Ok((log, recovery))
+    }
+}
+
+/// The files in a folder that have one of our names; none where there is no folder.
+pub(crate) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<(FileName, PathBuf)>> {
+    if vfs.metadata(dir)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let named = |entry: vfs::DirEntry| Some((FileName::parse(&entry.name)?, dir.join(&entry.name)));
+    Ok(vfs.list(dir)?.into_iter().filter_map(named).collect())
+}
+
+/// The manifest of a new log. A folder that has lost its manifest is not one.
+fn create_manifest(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    options: &Options,
+    files: &[(FileName, PathBuf)],
+    input: RecoveryInput<'_>,
+) -> Result<Manifest> {
+    let is_new = files.iter().all(|(name, _)| *name == FileName::Temporary);
+    if !is_new || input.must_exist || input.synced.offset > 0 {
+        return Err(Error::corruption(&manifest_path(dir), 0, "missing value-log manifest"));
+    }
+    let mut manifest = Manifest::empty();
+    if !options.read_only {
+        vfs.create_dir_all(dir)?;
+        manifest.write(vfs, dir, options.store)?;
+    }
+    Ok(manifest)
+}
+
+/// What the steps of opening look at.
+struct Opening<'a> {
+    vfs: &'a dyn Vfs,
+    dir: &'a Path,
+    options: &'a Options,
+    manifest: &'a Manifest,
+    files: Vec<(FileName, PathBuf)>,
+}
+
+/// An unlisted segment whose header is whole.
+struct Unsealed {
+    header: SegmentHeader,
+    file: Arc<dyn ReadFile>,
+    file_len: u64,
+}
+
+impl Opening<'_> {
+    fn sealed(&self) -> Result<Vec<Arc<Segment>>> {
+        self.manifest.segments.iter().map(|(id, sealed)| self.sealed_segment(*id, sealed).map(Arc::new)).collect()
+    }
+
+    fn sealed_segment(&self, id: SegmentId, sealed: &SealedSegment) -> Result<Segment> {
+        let path = segment_path(self.dir, id);
+        let file = match self.vfs.open_read(&path) {
+            Err(error) if error.is_not_found() => return Err(Error::corruption(&path, 0, "missing sealed segment")),
+            other => other?,
+        };
+        let (found, end) = (file.len()?, u64::from(sealed.end));
+        if found != end {
+            let wrong = Corruption::new(path, found.min(end), "length of a sealed segment").with_values(end, found);
+            return Err(wrong.into());
+        }
+        let header = SegmentHeader::decode(&path, self.options.store, id, &read_header(&*file, found)?)?;
+        if header.companion != sealed.companion {
+            let wrong = Corruption::new(path, 72, "file of another segment");
+            return Err(wrong.with_values(sealed.companion, header.companion).into());
+        }
+        let tally = Tally::default();
+        tally.records.store(sealed.records, Ordering::Relaxed);
+        self.note_dead_set(&header, sealed.has_dead_set, &tally)?;
+        Segment::whole(header, file, end, self.options.io_mode, self.options.verify, Arc::new(tally))
+    }
+
+    fn note_dead_set(&self, header: &SegmentHeader, must_exist: bool, tally: &Tally) -> Result<()> {
+        match DeadSet::read(self.vfs, self.dir, self.options.store, header)? {
+            Some(dead) => tally.note_dead_set(&dead),
+            None if must_exist => return Err(dead_set::missing(self.dir, header)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The segments that were open when the last run ended and hold records.
+    fn unsealed(&self, synced: ValueLogHead, recovery: &mut VlogRecovery) -> Result<Vec<Arc<Segment>>> {
+        let candidates = self.candidates(synced, recovery)?;
+        let synced_ends = self.synced_ends(synced, &candidates)?;
+        // What a successor says of the end holds whether or not it was synced: nothing was acknowledged behind it.
+        let full_ends: BTreeMap<SegmentId, u64> = candidates
+            .values()
+            .map(|unsealed| (unsealed.header.previous.segment, u64::from(unsealed.header.previous.offset)))
+            .collect();
+        let mut recovered = Vec::new();
+        for (id, unsealed) in candidates {
+            let limit = full_ends.get(&id).copied().unwrap_or(unsealed.file_len);
+            let synced_end = synced_ends.get(&id).copied().unwrap_or(0);
+            recovered.extend(self.recover(unsealed, limit, synced_end, recovery)?);
+        }
+        Ok(recovered)
+    }
+
+    /// Unlisted segments by id. One whose header never was written whole holds nothing; that it may be so is judged
+    /// here, since nothing behind it can have been synced then.
+    fn candidates(&self, synced: ValueLogHead, recovery: &mut VlogRecovery) -> Result<BTreeMap<SegmentId, Unsealed>> {
+        let mut candidates = BTreeMap::new();
+        for (name, path) in &self.files {
+            let FileName::Segment(id) = *name else { continue };
+            if id < self.manifest.open_from {
+                continue;
+            }
+            if id >= self.manifest.next_segment {
+                let next = self.manifest.next_segment;
+                return Err(Corruption::new(path, 0, "segment above the manifest's counter")
+                    .with_values(next, id)
+                    .into());
+            }
+            let file = self.vfs.open_read(path)?;
+            let file_len = file.len()?;
+            match SegmentHeader::decode(path, self.options.store, id, &read_header(&*file, file_len)?) {
+                Ok(header) => {
+                    candidates.insert(id, Unsealed { header, file, file_len });
+                }
+                Err(Error::Corruption(cause)) if id > synced.segment || synced.offset == 0 => {
+                    recovery.torn_tails.extend(torn_tail(path, &*file, 0, &cause.what)?);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// How far each unsealed segment is known to have been synced.
+    fn synced_ends(
+        &self,
+        synced: ValueLogHead,
+        candidates: &BTreeMap<SegmentId, Unsealed>,
+    ) -> Result<BTreeMap<SegmentId, u64>> {
+        let mut ends = BTreeMap::new();
+        if synced.offset == 0 || synced.segment < self.manifest.open_from {
+            return Ok(ends);
+        }
+        if synced.segment >= self.manifest.next_segment {
+            let what = "manifest older than what was synced";
+            let wrong = Corruption::new(manifest_path(self.dir), HEADER_LEN_U64, what);
+            return Err(wrong.with_values(format!("above {}", synced.segment), self.manifest.next_segment).into());
+        }
+        let mut head = synced;
+        let mut seen = BTreeSet::new();
+        while head.offset > 0 && head.segment >= self.manifest.open_from && seen.insert(head.segment) {
+            let Some(unsealed) = candidates.get(&head.segment) else {
+                let path = segment_path(self.dir, head.segment);
+                let wrong = Corruption::new(path, 0, "missing segment");
+                return Err(wrong.with_values(format!("{} synced bytes", head.offset), "no file").into());
+            };
+            ends.insert(head.segment, u64::from(head.offset));
+            head = unsealed.header.previous;
+        }
+        Ok(ends)
+    }
+
+    /// Reads an unsealed segment up to its last whole record.
+    fn recover(
+        &self,
+        unsealed: Unsealed,
+        limit: u64,
+        synced_end: u64,
+        recovery: &mut VlogRecovery,
+    ) -> Result<Option<Arc<Segment>>> {
+        let Unsealed { header, file, file_len } = unsealed;
+        let path = segment_path(self.dir, header.id);
+        let mut records = RecordScanner::new(Arc::clone(&file), header, limit.min(file_len));
+        let mut count = 0;
+        let cause = loop {
+            match records.next()? {
+                Step::Record(_) => count += 1,
+                Step::End { cause } => break cause.unwrap_or("bytes behind the last record"),
+            }
+        };
+        let end = records.position();
+        if end < synced_end {
+            let wrong = Corruption::new(path, end, format!("{cause} in what had been synced"));
+            return Err(wrong.with_values(format!("records up to {synced_end}"), format!("up to {end}")).into());
+        }
+        recovery.torn_tails.extend(torn_tail(&path, &*file, end, cause)?);
+        if count == 0 {
+            return Ok(None);
+        }
+        recovery.unsealed_segments += 1;
+        recovery.unsealed_records += count;
+        let tally = Tally::default();
+        tally.records.store(count, Ordering::Relaxed);
+        self.note_dead_set(&header, false, &tally)?;
+        let segment = Segment::whole(header, file, end, self.options.io_mode, self.options.verify, Arc::new(tally))?;
+        Ok(Some(Arc::new(segment)))
+    }
+}
+
+/// What is dropped behind `offset`; `None` where nothing but zeros stands there.
+fn torn_tail(path: &Path, file: &dyn ReadFile, offset: u64, cause: &str) -> Result<Option<TornTail>> {
+    let dropped_bytes = used_bytes_behind(file, offset)?;
+    let cause = cause.to_owned();
+    Ok((dropped_bytes > 0).then(|| TornTail { path: path.to_owned(), offset, dropped_bytes, cause }))
+}
+
+fn read_header(file: &dyn ReadFile, file_len: u64) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(file_len).map_or(HEADER_LEN, |len| len.min(HEADER_LEN))];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}

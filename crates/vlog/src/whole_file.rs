@@ -1,0 +1,79 @@
+//! Small files that are read and replaced whole: the manifest, dead sets and death lists.
+//!
+//! ```text
+//! file := header | body | checksum u32, CRC-32 of the body started from the CRC-32 of the header's salt
+//! ```
+
+use std::path::Path;
+
+use base::checksum::crc32_salted;
+use base::{Corruption, StoreId};
+use vfs::{AppendMode, AppendOptions, Vfs};
+
+use crate::file_name::temporary_path;
+use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64};
+use crate::{Error, Result};
+
+const CHECKSUM_LEN: usize = 4;
+
+/// Writes a file under a temporary name, syncs it and gives it its own name. The caller syncs the folder.
+pub(crate) fn replace(vfs: &dyn Vfs, path: &Path, header: &FileHeader, body: &[u8]) -> Result<()> {
+    let mut bytes = header.encode();
+    bytes.extend_from_slice(body);
+    bytes.extend_from_slice(&crc32_salted(header.checksum_start(), body).to_le_bytes());
+    let temporary = temporary_path(path);
+    let mut file = create_afresh(vfs, &temporary)?;
+    file.append(&bytes)?;
+    file.finish()?;
+    vfs.rename(&temporary, path)?;
+    Ok(())
+}
+
+/// Creates a file under a temporary name, over what an earlier attempt left there.
+pub(crate) fn create_afresh(vfs: &dyn Vfs, temporary: &Path) -> Result<Box<dyn vfs::AppendFile>> {
+    let options = AppendOptions { mode: AppendMode::Written, preallocate_bytes: 0 };
+    match vfs.create_append(temporary, options) {
+        Err(error) if error.io().kind() == std::io::ErrorKind::AlreadyExists => {
+            vfs.remove_file(temporary)?;
+            Ok(vfs.create_append(temporary, options)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Reads a file and checks it. `None` where there is none.
+pub(crate) fn read(
+    vfs: &dyn Vfs,
+    path: &Path,
+    kind: FileKind,
+    store: StoreId,
+) -> Result<Option<(FileHeader, Vec<u8>)>> {
+    let file = match vfs.open_read(path) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let len = usize::try_from(file.len()?).map_err(|_| Error::corruption(path, 0, "file too long"))?;
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, 0)?;
+    let header = FileHeader::decode(path, kind, store, &bytes)?;
+    let mut body = bytes.split_off(HEADER_LEN.min(len));
+    let Some(stored) = body.last_chunk::<CHECKSUM_LEN>().copied().map(u32::from_le_bytes) else {
+        return Err(Error::corruption(path, HEADER_LEN_U64, "file cut short"));
+    };
+    body.truncate(body.len() - CHECKSUM_LEN);
+    let computed = crc32_salted(header.checksum_start(), &body);
+    if computed != stored {
+        let (computed, stored) = (format!("{computed:#010x}"), format!("{stored:#010x}"));
+        return Err(Corruption::new(path, HEADER_LEN_U64, "body checksum").with_values(computed, stored).into());
+    }
+    Ok(Some((header, body)))
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn remove_if_there(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    match vfs.remove_file(path) {
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
