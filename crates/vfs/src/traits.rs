@@ -37,7 +37,8 @@ pub trait Vfs: fmt::Debug + Send + Sync + 'static {
     /// Gives a file a second name, which must not exist.
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()>;
 
-    /// Creates a directory and those above it that are missing, and syncs each directory that got a new entry.
+    /// Creates a directory and those above it that are missing, and syncs each directory that got a new entry. One that
+    /// exists is made durable too: whoever created it may have died before its sync.
     fn create_dir_all(&self, path: &Path) -> Result<()>;
 
     /// Makes the names in a directory, their removals and renames durable.
@@ -71,20 +72,22 @@ pub trait ReadFile: fmt::Debug + Send + Sync {
     /// The path under which it was opened.
     fn path(&self) -> &Path;
 
-    /// Its length in bytes now.
+    /// Its length in bytes now, space allocated ahead included.
     fn len(&self) -> Result<u64>;
 
     /// Fills `buffer` from `offset`; fewer bytes than that are an error (`UnexpectedEof`).
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()>;
 
-    /// Maps the first `len` bytes. `len` is checked against the file's length first.
+    /// Maps the first `len` bytes. `len` is checked against the file's length first, and against what was appended so far
+    /// where an [`AppendFile`] of this process is still at work on the file; more is `UnexpectedEof`.
     fn map(&self, len: u64) -> Result<Mapping>;
 
     /// Says how a range is about to be used. Only a hint: it never fails.
     fn advise(&self, offset: u64, len: u64, advice: Advice);
 }
 
-/// A file open for appending, by one owner.
+/// A file open for appending, by one owner. Dropping it without [`finish`](Self::finish) leaves the file as a kill of the
+/// process would: buffered bytes gone, space allocated ahead still there.
 #[allow(clippy::missing_errors_doc, reason = "every call fails as its system call does, naming operation and path")]
 #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
 pub trait AppendFile: fmt::Debug + Send {
@@ -109,7 +112,8 @@ pub trait AppendFile: fmt::Debug + Send {
     /// A reader of the same file.
     fn reader(&self) -> Result<Arc<dyn ReadFile>>;
 
-    /// Drops everything behind `len`, which is at most [`len`](Self::len).
+    /// Drops everything behind `len`, which is at most [`len`](Self::len): the bytes behind it read as zeros or as the end
+    /// of the file from then on. Nobody may hold a mapping of the dropped bytes.
     fn cut(&mut self, len: u64) -> Result<()>;
 
     /// Gives back space that was allocated but not used, and syncs. The file is then exactly [`len`](Self::len) long.
@@ -142,8 +146,25 @@ pub struct AppendOptions {
     /// How appended bytes reach the system.
     pub mode: AppendMode,
     /// Bytes to allocate ahead, in full, zero-filled; allocation goes on in steps of this size when they are used up.
-    /// `0` allocates nothing ahead (and is raised to one step of 1 MiB for [`AppendMode::Mapped`]).
+    /// `0` allocates nothing ahead. For [`AppendMode::Mapped`] it is rounded up to a multiple of 64 KiB, and `0` stands for
+    /// 1 MiB.
     pub preallocate_bytes: u64,
+}
+
+/// Mappings start at multiples of this, which all page sizes of our platforms divide.
+const WINDOW_ALIGNMENT: u64 = 64 << 10;
+/// The step of a mapped file whose creator named none.
+const MAPPED_STEP_DEFAULT: u64 = 1 << 20;
+
+impl AppendOptions {
+    /// The step in which space is allocated; 0 for none, `None` where it is out of reach.
+    pub(crate) fn step_bytes(self) -> Option<u64> {
+        match (self.mode, self.preallocate_bytes) {
+            (AppendMode::Mapped, 0) => Some(MAPPED_STEP_DEFAULT),
+            (AppendMode::Mapped, bytes) => bytes.checked_next_multiple_of(WINDOW_ALIGNMENT),
+            (AppendMode::Written | AppendMode::Buffered(_), bytes) => Some(bytes),
+        }
+    }
 }
 
 /// How a range is about to be read.
@@ -160,7 +181,7 @@ pub enum Advice {
 }
 
 /// What a directory entry or a path is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileKind {
     /// A regular file.
     File,
@@ -175,6 +196,8 @@ pub enum FileKind {
 pub struct DirEntry {
     /// The name, without the directory.
     pub name: PathBuf,
+    /// What it is; a symbolic link is [`FileKind::Other`], not followed.
+    pub kind: FileKind,
 }
 
 /// What is at a path.
