@@ -1,1 +1,55 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod claims;
+mod commit;
+mod compaction;
+mod current;
+mod deaths;
+mod edit;
+mod edit_codec;
+mod error;
+mod flush;
+mod installer;
+mod level_cursor;
+mod levels;
+mod manifest;
+mod merge;
+mod meta;
+mod metrics;
+mod older_runs;
+mod options;
+mod orphans;
+mod output;
+mod picker;
+mod range;
+mod retention;
+mod sorted_run;
+mod state;
+mod table_handle;
+mod targets;
+mod verify;
+mod version;
+
+pub use claims::InFlight;
+pub use commit::Applied;
+pub use compaction::{Compaction, CompactionContext, CompactionOutput, CompactionStats};
+pub use deaths::ValueDeaths;
+pub use edit::{KeyspaceEdit, NewKeyspace, NewTable, Place, VersionEdit};
+pub use error::{BoxError, Error, Result};
+pub use flush::flush;
+pub use level_cursor::{LevelCursor, RunCursor};
+pub use levels::{KeyspaceState, Levels};
+pub use manifest::ManifestRecovery;
+pub use merge::MergeCursor;
+pub use meta::TableMeta;
+pub use metrics::{LevelInfo, LevelTraffic};
+pub use options::{LevelsOptions, PickerOptions};
+pub use output::BuildContext;
+pub use picker::{Pick, PickKind, Picker};
+pub use range::{KeyRange, prefix_end};
+pub use sorted_run::SortedRun;
+pub use table_handle::{RemovalFailures, TableHandle};
+pub use targets::LevelTargets;
+pub use verify::VerifiedTree;
+pub use version::{Lookup, TreeVersion};

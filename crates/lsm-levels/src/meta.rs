@@ -1,0 +1,70 @@
+//! What the manifest says of a table, so that a version knows its tables without reading them.
+
+use base::{InternalKey, SegmentId, TableId, Version};
+use sstable::TableSummary;
+
+/// What is known of a table without opening it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableMeta {
+    /// Number of the table's file.
+    pub id: TableId,
+    /// Length of the file in bytes.
+    pub file_size: u64,
+    /// First entry.
+    pub smallest: InternalKey,
+    /// Last entry.
+    pub largest: InternalKey,
+    /// Lowest version of any entry.
+    pub min_version: Version,
+    /// Highest version of any entry.
+    pub max_version: Version,
+    /// Number of entries, tombstones among them.
+    pub entries: u64,
+    /// Number of tombstones.
+    pub tombstones: u64,
+    /// Bytes of user keys before compression.
+    pub user_key_bytes: u64,
+    /// Bytes of encoded entries before compression.
+    pub value_bytes: u64,
+    /// Bytes of entries that newer ones of the same table shadow.
+    pub stale_bytes: u64,
+    /// Segments of the value log that entries point into, ascending.
+    pub segments: Vec<SegmentId>,
+    /// Order in level 0: a higher one is newer. Tables with the same one are of one run and disjoint. Without meaning
+    /// below level 0.
+    pub sequence: u64,
+}
+
+impl TableMeta {
+    /// What a builder said of its table. The place in level 0 is given when the edit is applied.
+    #[must_use]
+    pub fn from_summary(summary: TableSummary) -> Self {
+        Self {
+            id: summary.id,
+            file_size: summary.file_size,
+            smallest: summary.smallest,
+            largest: summary.largest,
+            min_version: summary.min_version,
+            max_version: summary.max_version,
+            entries: summary.entries,
+            tombstones: summary.tombstones,
+            user_key_bytes: summary.user_key_bytes,
+            value_bytes: summary.value_bytes,
+            stale_bytes: summary.stale_bytes,
+            segments: summary.segments,
+            sequence: 0,
+        }
+    }
+
+    /// Whether some key in the closed range of user keys may be in the table.
+    #[must_use]
+    pub fn overlaps(&self, first: &[u8], last: &[u8]) -> bool {
+        self.smallest.user_key.as_slice() <= last && first <= self.largest.user_key.as_slice()
+    }
+
+    /// Whether the user key lies between the table's first and last.
+    #[must_use]
+    pub fn covers(&self, user_key: &[u8]) -> bool {
+        self.overlaps(user_key, user_key)
+    }
+}
