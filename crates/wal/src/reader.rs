@@ -15,13 +15,18 @@ use std::sync::Arc;
 use base::Corruption;
 use vfs::Vfs;
 
-use crate::damage::{Damage, EndKind, LogEnd, Skipped};
-use crate::fragment::{FragmentKind, Framing, Piece, is_zero, room};
+use crate::damage::{Damage, LogEnd, Skipped};
+use crate::fragment::{Framing, is_zero};
 use crate::header::{self, ExpectedLog, LOG_HEADER_LEN, LogHeader};
 use crate::offsets::SyncedOffsets;
 use crate::window::Window;
 use crate::writer::RECORD_LEN_MAX;
 use crate::{Result, tail};
+
+mod assemble;
+mod ending;
+
+use assemble::{Found, Step};
 
 /// What a reader makes of bytes that are not a whole record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -74,35 +79,6 @@ enum State {
     Reading,
     Ended(LogEnd),
     Corrupt(Corruption),
-}
-
-/// What stands where a record should start.
-enum Step {
-    Whole(Found),
-    Closing {
-        end: u64,
-    },
-    /// The end of the file, or zeros.
-    Nothing {
-        at: u64,
-    },
-    Bad(Bad),
-}
-
-struct Found {
-    start: u64,
-    end: u64,
-    synced: SyncedOffsets,
-    /// Length of the payload that ends at `end` in the window; `None` where it was assembled.
-    in_window: Option<usize>,
-}
-
-struct Bad {
-    /// Where the record starts.
-    start: u64,
-    /// Where its damaged piece is.
-    at: u64,
-    cause: Damage,
 }
 
 impl LogReader {
@@ -229,50 +205,6 @@ impl LogReader {
         Ok(is_zero(bytes) || (behind <= LOG_HEADER_LEN as u64 && header::may_become(bytes, expect.kind)))
     }
 
-    /// Reads fragments until they make a record or do not.
-    fn step(&mut self) -> Result<Step> {
-        let mut at = self.position;
-        let mut open: Option<(u64, SyncedOffsets)> = None;
-        loop {
-            let start = open.map_or(at, |(start, _)| start);
-            let fragment = match self.framing.parse(at, self.window.block_rest(at)?) {
-                Piece::Fragment(fragment) => fragment,
-                Piece::Padding => {
-                    at += room(at) as u64;
-                    continue;
-                }
-                Piece::Zero | Piece::End if open.is_none() => return Ok(Step::Nothing { at }),
-                Piece::Zero | Piece::End => return Ok(Step::Bad(Bad { start, at, cause: Damage::Hole })),
-                Piece::Bad(cause) => return Ok(Step::Bad(Bad { start, at, cause })),
-            };
-            let end = at + fragment.len as u64;
-            match (fragment.kind, open) {
-                (FragmentKind::Full, None) => {
-                    let in_window = Some(fragment.data.len());
-                    return Ok(Step::Whole(Found { start, end, synced: fragment.synced, in_window }));
-                }
-                (FragmentKind::Closing, None) => {
-                    self.highest.raise(fragment.synced);
-                    return Ok(Step::Closing { end });
-                }
-                (FragmentKind::First, None) => {
-                    self.assembled.clear();
-                    open = Some((at, fragment.synced));
-                }
-                (FragmentKind::Middle | FragmentKind::Last, Some(_)) => {}
-                _ => return Ok(Step::Bad(Bad { start, at, cause: Damage::Sequence })),
-            }
-            if (self.assembled.len() + fragment.data.len()) as u64 > self.record_len_max {
-                return Ok(Step::Bad(Bad { start, at, cause: Damage::RecordTooLong(self.record_len_max) }));
-            }
-            self.assembled.extend_from_slice(fragment.data);
-            if let (FragmentKind::Last, Some((start, synced))) = (fragment.kind, open) {
-                return Ok(Step::Whole(Found { start, end, synced, in_window: None }));
-            }
-            at = end;
-        }
-    }
-
     fn record(&self, found: &Found) -> Record<'_> {
         let payload = match found.in_window {
             Some(len) => self.window.loaded(found.end - len as u64, len),
@@ -280,78 +212,7 @@ impl LogReader {
         };
         Record { offset: found.start, end: found.end, synced: found.synced, payload }
     }
-
-    /// The log was closed by a record that ends at `end`. Behind it may stand the one that proves the first durable.
-    fn close(&mut self, end: u64) -> Result<()> {
-        self.whole_end = end;
-        let mut at = end;
-        loop {
-            match self.framing.parse(at, self.window.block_rest(at)?) {
-                Piece::Fragment(fragment) if fragment.kind == FragmentKind::Closing => {
-                    self.highest.raise(fragment.synced);
-                    at += fragment.len as u64;
-                    self.whole_end = at;
-                }
-                Piece::Padding => at += room(at) as u64,
-                _ => break,
-            }
-        }
-        let data_end = self.window.data_end(at)?;
-        if data_end > at {
-            let behind = tail::highest_synced(&mut self.window, &self.framing, at, data_end)?;
-            self.highest.raise(behind);
-            let is_error = match self.mode {
-                RecoveryMode::Default => behind.log > self.whole_end,
-                RecoveryMode::AbsoluteConsistency => true,
-                RecoveryMode::PointInTime | RecoveryMode::SkipCorrupt => false,
-            };
-            if is_error {
-                return self.fail(at, Damage::Sequence);
-            }
-        }
-        let dropped_bytes = if data_end > at { data_end - self.whole_end } else { 0 };
-        self.state = State::Ended(LogEnd { offset: self.whole_end, kind: EndKind::Closed, dropped_bytes });
-        Ok(())
-    }
-
-    /// Nothing stands at `at`, where a record should start: the end, unless something stands behind.
-    fn stop(&mut self, at: u64) -> Result<()> {
-        if self.window.data_end(at)? > at {
-            return self.judge(&Bad { start: at, at, cause: Damage::Hole });
-        }
-        self.state = State::Ended(LogEnd { offset: self.whole_end, kind: EndKind::Unclosed, dropped_bytes: 0 });
-        Ok(())
-    }
-
-    fn judge(&mut self, bad: &Bad) -> Result<()> {
-        let data_end = self.window.data_end(bad.at)?;
-        let is_cut = bad.cause == Damage::Hole && data_end <= bad.at;
-        let cause = if is_cut { Damage::Cut } else { bad.cause };
-        if self.mode == RecoveryMode::SkipCorrupt
-            && let Some(next) = tail::next_start(&mut self.window, &self.framing, bad.at, data_end)?
-        {
-            self.skipped.push(Skipped { offset: bad.start, bytes: next - bad.start, cause });
-            self.position = next;
-            return Ok(());
-        }
-        let behind = tail::highest_synced(&mut self.window, &self.framing, bad.at, data_end)?;
-        self.highest.raise(behind);
-        match self.mode {
-            RecoveryMode::Default if behind.log > bad.start => self.fail(bad.at, cause),
-            RecoveryMode::AbsoluteConsistency => self.fail(bad.at, cause),
-            _ => self.end_torn(cause),
-        }
-    }
-
-    fn end_torn(&mut self, cause: Damage) -> Result<()> {
-        let dropped_bytes = self.window.data_end(self.whole_end)? - self.whole_end;
-        self.state = State::Ended(LogEnd { offset: self.whole_end, kind: EndKind::Torn(cause), dropped_bytes });
-        Ok(())
-    }
-
-    fn fail(&mut self, at: u64, cause: Damage) -> Result<()> {
-        let corruption = cause.at(self.window.path(), at);
-        self.state = State::Corrupt(corruption.clone());
-        Err(corruption.into())
-    }
 }
+
+#[cfg(test)]
+mod tests;
