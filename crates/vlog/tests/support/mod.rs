@@ -1,0 +1,114 @@
+//! What the tests of the value log share: small logs on a file system in memory, and records that tell who they are.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base::rng::Rng;
+use base::{EntryMeta, InternalKey, InternalKeyRef, SegmentId, StoreId, ValueLogHead, ValuePointer};
+use vfs::{AppendMode, MemFs, Vfs};
+use vlog::{IoMode, Options, RecoveryInput, Result, ValueLog, VlogRecovery};
+
+pub const STORE: StoreId = StoreId(*b"store of a test!");
+pub const DIR: &str = "vlog";
+
+/// Segments that fill after a few records, so that a short test rolls often.
+pub fn small() -> Options {
+    Options { segment_bytes: 4 << 10, segment_entries: 20, preallocate_bytes: 1 << 10, ..written() }
+}
+
+/// One `write` a record, nothing allocated ahead: the file holds the records and no more.
+pub fn written() -> Options {
+    Options { mode: AppendMode::Written, preallocate_bytes: 0, io_mode: IoMode::Pread, ..Options::new(STORE) }
+}
+
+/// Opens and finishes recovery; there must be nothing torn.
+pub fn open(fs: &MemFs, options: Options) -> ValueLog {
+    let (log, recovery) = begin(fs, options, ValueLogHead::default()).unwrap();
+    assert_eq!(recovery.torn_tails, []);
+    log.finish_recovery().unwrap();
+    log
+}
+
+/// Opens, no more.
+pub fn begin(fs: &MemFs, options: Options, synced: ValueLogHead) -> Result<(ValueLog, VlogRecovery)> {
+    begin_with(fs, options, RecoveryInput { synced, ..RecoveryInput::default() })
+}
+
+pub fn begin_with(fs: &MemFs, options: Options, input: RecoveryInput<'_>) -> Result<(ValueLog, VlogRecovery)> {
+    ValueLog::open(Arc::new(fs.clone()), DIR, options, input)
+}
+
+/// What the tests write: everything of a record follows from its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub owner: u32,
+    pub user_key: Vec<u8>,
+    pub version: u64,
+    pub meta: EntryMeta,
+    pub value: Vec<u8>,
+}
+
+impl Sample {
+    pub fn of(number: u64, value_len: usize) -> Self {
+        let mut value = vec![0; value_len];
+        Rng::new(number).fill(&mut value);
+        let meta = EntryMeta { user_meta: number as u8, expires_at: number % 3 * 1_000, ..EntryMeta::put() };
+        Self { owner: (number % 3) as u32, user_key: format!("key {number:05}").into(), version: number, meta, value }
+    }
+
+    pub fn key(&self) -> InternalKeyRef<'_> {
+        InternalKeyRef::new(&self.user_key, self.version)
+    }
+
+    pub fn append(&self, log: &ValueLog) -> Result<ValuePointer> {
+        log.append(self.owner, self.key(), self.meta, &self.value)
+    }
+
+    /// Everything about the record, by every way of reading it, is as it was written.
+    pub fn assert_at(&self, log: &ValueLog, pointer: ValuePointer) {
+        let set = log.segments();
+        assert_eq!(set.read(pointer).unwrap(), self.value, "{pointer:?}");
+        assert_eq!(set.read_checked(pointer, self.owner, self.key()).unwrap(), self.value, "{pointer:?}");
+        let record = set.read_record(pointer).unwrap();
+        assert_eq!((record.owner, record.meta), (self.owner, self.meta));
+        assert_eq!((record.key.as_ref(), &record.value[..]), (self.key(), &self.value[..]));
+        assert_eq!(vlog::value_len(pointer.len, self.user_key.len()), Some(self.value.len() as u32));
+    }
+}
+
+/// Appends `count` samples with values of `value_len` bytes.
+pub fn fill(log: &ValueLog, count: u64, value_len: usize) -> Vec<(Sample, ValuePointer)> {
+    let append = |number| {
+        let sample = Sample::of(number, value_len);
+        let pointer = sample.append(log).unwrap();
+        (sample, pointer)
+    };
+    (0..count).map(append).collect()
+}
+
+pub fn assert_all(log: &ValueLog, written: &[(Sample, ValuePointer)]) {
+    written.iter().for_each(|(sample, pointer)| sample.assert_at(log, *pointer));
+}
+
+/// The names in the log's folder.
+pub fn names(fs: &MemFs) -> Vec<String> {
+    fs.list(Path::new(DIR)).unwrap().into_iter().map(|entry| entry.name.to_str().unwrap().to_owned()).collect()
+}
+
+pub fn path(name: &str) -> PathBuf {
+    Path::new(DIR).join(name)
+}
+
+pub type OwnedEntry = (ValuePointer, u32, InternalKey, EntryMeta);
+
+/// The entries of a segment as the hint file or the records tell them.
+pub fn entries_of(log: &ValueLog, segment: SegmentId) -> Result<Vec<OwnedEntry>> {
+    let mut entries = log.entries(segment)?;
+    let mut all = Vec::new();
+    while let Some(entry) = entries.next()? {
+        all.push((entry.pointer, entry.owner, entry.key.to_owned(), entry.meta));
+    }
+    Ok(all)
+}
