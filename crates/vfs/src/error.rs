@@ -22,6 +22,7 @@ pub enum Operation {
     Map,
     Sync,
     SyncDir,
+    Finish,
     Truncate,
     Rename,
     Remove,
@@ -30,6 +31,28 @@ pub enum Operation {
     Stat,
     Lock,
     Entropy,
+}
+
+impl Operation {
+    /// Whether it changes what a crash may leave. (A lock may create its file; nothing depends on that.)
+    #[must_use]
+    pub fn is_mutation(self) -> bool {
+        match self {
+            Self::Create
+            | Self::CreateDir
+            | Self::Allocate
+            | Self::Append
+            | Self::Flush
+            | Self::Sync
+            | Self::SyncDir
+            | Self::Finish
+            | Self::Truncate
+            | Self::Rename
+            | Self::Remove
+            | Self::Link => true,
+            Self::Open | Self::Read | Self::Map | Self::List | Self::Stat | Self::Lock | Self::Entropy => false,
+        }
+    }
 }
 
 impl fmt::Display for Operation {
@@ -45,6 +68,7 @@ impl fmt::Display for Operation {
             Self::Map => "map",
             Self::Sync => "sync",
             Self::SyncDir => "sync directory",
+            Self::Finish => "finish",
             Self::Truncate => "truncate",
             Self::Rename => "rename",
             Self::Remove => "remove",

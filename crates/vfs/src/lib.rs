@@ -4,16 +4,21 @@
 mod atomic_file;
 mod buffer;
 mod error;
+mod fault;
 mod map;
 mod mem;
 mod real;
+mod record;
+mod trace;
 mod traits;
 
 pub use atomic_file::write_atomic;
-
 pub use error::{Error, Operation, Result};
+pub use fault::{Cause, Fault, FaultFs, FaultId, FaultPlan};
 pub use mem::{CrashMode, MemFs};
 pub use real::RealFs;
+pub use record::OperationRecord;
+pub use trace::{ByteCounts, Trace, TraceFs, TracedCall};
 pub use traits::{
     Advice, AppendFile, AppendMode, AppendOptions, DirEntry, FileKind, FileLock, LockKind, Mapping, Metadata,
     MountKind, ReadFile, SyncHandle, Vfs,
