@@ -11,7 +11,7 @@ use crate::target_dir;
 /// Features that the gate turns on.
 const FEATURES: &str = include_str!("../features.txt");
 
-/// Crates whose concurrent code has models that visit every interleaving.
+/// Crates whose concurrent code has models that visit every interleaving, in `tests/loom.rs`.
 const LOOM_PACKAGES: [&str; 2] = ["memtable", "txn-oracle"];
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -51,14 +51,13 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-/// The models compile the same code with another `base::sync`, so they are built apart. Only tests with `loom` in their
-/// path run: all others would use loom's types outside a model.
+/// The models compile the same code with another `base::sync`, so they are built apart. Only they run: all other tests
+/// would use loom's types outside a model.
 fn loom() -> Step {
     let packages = LOOM_PACKAGES.iter().flat_map(|package| ["--package", package]);
     cargo("loom models")
-        .args(["test", "--locked", "--release", "--lib", "--tests"])
+        .args(["test", "--locked", "--release", "--test", "loom"])
         .args(packages)
-        .args(["loom"])
         .env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_TARGET_DIR", target_dir().join("loom"))
 }

@@ -28,10 +28,12 @@ fn unused_of(package: &Package, files: &[TextFile]) -> Vec<String> {
     };
     let mut unused = Vec::new();
     for dependency in &package.declared {
+        // Models are tests, but cargo has no dependencies of tests under a condition.
+        let of_models = dependency.condition.as_deref() == Some("cfg(loom)");
         let folders: &[&str] = match dependency.kind {
-            Kind::Normal => &["src"],
+            Kind::Normal if !of_models => &["src"],
             Kind::Build => &["build.rs"],
-            Kind::Dev => &["src", "tests", "benches", "examples", "README.md"],
+            Kind::Normal | Kind::Dev => &["src", "tests", "benches", "examples", "README.md"],
         };
         if !used_in(&dependency.name, folders) {
             unused.push(dependency.name.clone());

@@ -34,6 +34,8 @@ pub(crate) struct Declared {
     /// As code calls it.
     pub(crate) name: String,
     pub(crate) kind: Kind,
+    /// Only under this condition, such as `cfg(loom)`.
+    pub(crate) condition: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +89,7 @@ fn parse_package(package: &Value, is_member: bool) -> Package {
     let declared = package["dependencies"].as_array().unwrap().iter().map(|dependency| Declared {
         name: dependency["rename"].as_str().unwrap_or(dependency["name"].as_str().unwrap()).replace('-', "_"),
         kind: parse_kind(&dependency["kind"]),
+        condition: dependency["target"].as_str().map(str::to_owned),
     });
     let targets = package["targets"].as_array().unwrap().iter();
     let roots = targets.filter(|target| strings(&target["kind"]).iter().any(|kind| kind == "lib" || kind == "bin"));
