@@ -138,11 +138,12 @@ impl CommitOrder {
     #[inline]
     pub fn record_unlisted(&mut self, oracle: &Oracle) {
         self.last_recorded = self.last;
-        if oracle.faults().plants(Fault::UnrecordedLeavesNoMark) {
-            return;
+        if !oracle.faults().plants(Fault::UnlistedKeepsFloor) {
+            self.recent.forget(self.last);
         }
-        self.recent.forget(self.last);
-        oracle.conflicts().raise_unrecorded(self.last);
+        if !oracle.faults().plants(Fault::UnrecordedLeavesNoMark) {
+            oracle.conflicts().raise_unrecorded(self.last);
+        }
     }
 }
 

@@ -51,13 +51,6 @@ impl RangeWrites {
         }
         self.list.push_back(Arc::new(written));
     }
-
-    fn forget_all(&mut self) {
-        if let Some(newest) = self.list.back() {
-            self.forgotten = newest.version;
-        }
-        self.list.clear();
-    }
 }
 
 /// A deleted range, kept while a transaction that read before it may be open.
@@ -105,12 +98,13 @@ impl ConflictTable {
     }
 
     /// The commit of `version` leaves nothing in the table. Transactions that began before it look every read up, so the
-    /// ranges up to it are of no use any more; one that has not seen the mark yet learns it from the list.
+    /// ranges up to it are of no use any more. One that does not see the mark yet is below this version with its
+    /// validation too, and does it over: the list of recent writes does not reach below this version any more.
     #[inline]
     pub(crate) fn raise_unrecorded(&self, version: Version) {
         let known = self.unrecorded.load(Ordering::Relaxed);
         if self.newest_range.load(Ordering::Relaxed) > known {
-            self.ranges.lock().forget_all();
+            self.ranges.lock().list.clear();
         }
         self.unrecorded.store(version, Ordering::Relaxed);
     }

@@ -9,7 +9,9 @@ pub enum Fault {
     UnrecordedLeavesNoMark,
     /// The keys of a commit in flight are not kept, and that they are not is forgotten.
     RecentKeysForgotten,
-    /// The conflict table is read before the watermark.
+    /// The list of recent writes passes for whole after a commit that is not in it.
+    UnlistedKeepsFloor,
+    /// The conflict table's marks are read before the watermark.
     WatermarkReadLast,
     /// A mark takes the visible version first and registers it afterwards.
     VisibleReadBeforeRegistering,
