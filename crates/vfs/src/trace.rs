@@ -117,7 +117,7 @@ impl TraceFs {
     /// Writes a call down when it is done.
     fn note<T>(&self, record: OperationRecord, done: Result<T>) -> Result<T> {
         if self.state.records_calls {
-            let shown = |path: PathBuf| path.strip_prefix(&self.state.base).map(Path::to_owned).unwrap_or(path);
+            let shown = |path: PathBuf| self.state.shown(path);
             let mut calls = self.state.calls.lock();
             let number = calls.len() as u64 + 1;
             let record = OperationRecord { number, path: shown(record.path), to: record.to.map(shown), ..record };
@@ -141,6 +141,16 @@ impl TraceFs {
     fn count_synced(&self, path: &Path, written: u64) {
         if let Some(sum) = self.state.bytes.lock().get_mut(path) {
             sum.synced = sum.synced.max(written);
+        }
+    }
+}
+
+impl State {
+    fn shown(&self, path: PathBuf) -> PathBuf {
+        match path.strip_prefix(&self.base) {
+            Ok(below) if below.as_os_str().is_empty() => PathBuf::from("."),
+            Ok(below) => below.to_owned(),
+            Err(_) => path,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What every file system of this crate promises, held by the same tests over each.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, its shared parts too")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
