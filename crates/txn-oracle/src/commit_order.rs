@@ -28,10 +28,11 @@ pub enum Verdict {
     Clear,
     /// Something that it read has been written since.
     Conflict(Box<Conflict>),
-    /// The list of recent commits does not reach back to where the transaction validated itself. It validates again
-    /// up to at least `floor`, outside the lock, or after a few tries inside (see [`CommitOrder::check`]).
+    /// The list of recent commits does not reach back to where the transaction validated itself. It waits until
+    /// `floor` is visible and validates again, outside the lock, or after a few tries inside (see
+    /// [`CommitOrder::check`]).
     Revalidate {
-        /// The lowest version from which the list is whole.
+        /// The lowest version from which the list is whole; assigned already.
         floor: Version,
     },
 }
@@ -112,8 +113,9 @@ impl CommitOrder {
         Ok(InFlight { watermark, version })
     }
 
-    /// Records what the newest commit writes, in the same stay under the lock as its version was assigned, once. While
-    /// no read-write transaction is open, `writes` is not looked at: the commit leaves a mark only.
+    /// Records what the newest commit writes, in the same stay under the lock as its version was assigned, once, and
+    /// best after its log record was appended: a commit that is given up then completes without having been recorded.
+    /// While no read-write transaction is open, `writes` is not looked at: the commit leaves a mark only.
     #[inline]
     pub fn record<'w>(&mut self, oracle: &Oracle, commit: &InFlight<'_>, writes: impl IntoIterator<Item = Write<'w>>) {
         let version = commit.version();

@@ -3,8 +3,7 @@
 //! Invariants
 //! 1. A mark is registered at the visible version, and the discard version is raised, under one short lock: no reader
 //!    ever sits below the discard version, which is never above the visible one.
-//! 2. `Validation` loads the visible version before it looks at the conflict table, so that the table has every commit up
-//!    to it.
+//! 2. A validation loads the visible version before it looks at the conflict table.
 //!
 //! Lock order: the caller's commit lock, then any one of the marks, the range list, the parking lot. The last three are
 //! leaves: nothing is taken under them.
@@ -14,73 +13,14 @@ use base::sync::atomic::{AtomicUsize, Ordering};
 use base::sync::{Arc, Mutex};
 
 use crate::commit_order::CommitOrder;
-use crate::conflict_table::{ConflictTable, Filter};
+use crate::conflict_table::ConflictTable;
 use crate::error::{Cause, OpenError, Poisoned, RegisterError};
 use crate::fault::{Fault, Faults};
 use crate::marks::{MarkKey, Marks};
-use crate::read_set::{PointRead, SealedReads};
+use crate::options::OracleOptions;
+use crate::read_mark::{Access, ReadMark};
+use crate::validation::Validation;
 use crate::watermark::{Padded, VERSION_MAX, Watermark};
-
-/// Most slots of the conflict table.
-pub const CONFLICT_SLOTS_MAX: usize = 1 << 28;
-/// Most commits in flight.
-pub const IN_FLIGHT_MAX: usize = 1 << 20;
-/// Most bytes of recent commits' keys.
-pub const RECENT_BYTES_MAX: usize = 1 << 30;
-
-/// Sizes of an oracle's fixed memory.
-#[derive(Clone, Debug)]
-pub struct OracleOptions {
-    /// Slots of the conflict table, 8 bytes each, rounded up to a power of two; 1 to [`CONFLICT_SLOTS_MAX`], default
-    /// 65,536. Fewer slots mean more reads that a committing transaction looks up again, never a wrong answer.
-    pub conflict_slots: usize,
-    /// Commits that may have a version without being visible, rounded up to a power of two; 1 to [`IN_FLIGHT_MAX`],
-    /// default 1,024. More than there are threads that commit.
-    pub in_flight_max: usize,
-    /// Bytes kept of recent commits' keys; 0 to [`RECENT_BYTES_MAX`], default 1 MiB. With few of them, transactions
-    /// validate twice more often.
-    pub recent_bytes_max: usize,
-    /// The rule that a model leaves out.
-    #[cfg(loom)]
-    pub faults: Faults,
-}
-
-impl Default for OracleOptions {
-    fn default() -> Self {
-        Self {
-            conflict_slots: 1 << 16,
-            in_flight_max: 1 << 10,
-            recent_bytes_max: 1 << 20,
-            #[cfg(loom)]
-            faults: Faults::default(),
-        }
-    }
-}
-
-impl OracleOptions {
-    fn check(&self) -> Result<(), OpenError> {
-        let bounds = [
-            ("conflict_slots", self.conflict_slots, 1, CONFLICT_SLOTS_MAX),
-            ("in_flight_max", self.in_flight_max, 1, IN_FLIGHT_MAX),
-            ("recent_bytes_max", self.recent_bytes_max, 0, RECENT_BYTES_MAX),
-        ];
-        match bounds.into_iter().find(|(_, found, min, max)| found < min || found > max) {
-            Some((option, found, expected_min, expected_max)) => {
-                Err(OpenError::OptionOutOfRange { option, expected_min, expected_max, found })
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-/// What a reader is going to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read only: a snapshot, an iterator, a backup. Commits need not remember anything for it.
-    ReadOnly,
-    /// Read, then commit under the condition that what was read still holds.
-    ReadWrite,
-}
 
 /// A handle to the shared state; clones share it.
 #[derive(Clone, Debug)]
@@ -150,7 +90,7 @@ impl Oracle {
         let key = marks.open(early.unwrap_or_else(|| self.visible()), now_seconds);
         self.count_read_write(access);
         drop(marks);
-        ReadMark { oracle: self.clone(), key, access }
+        ReadMark::new(self.clone(), key, access)
     }
 
     /// Registers a reader at an older version.
@@ -169,7 +109,7 @@ impl Oracle {
         let key = marks.open(version, now_seconds);
         self.count_read_write(access);
         drop(marks);
-        Ok(ReadMark { oracle: self.clone(), key, access })
+        Ok(ReadMark::new(self.clone(), key, access))
     }
 
     /// The highest version such that no reader, now or later, sees anything older than the newest entry at or below it:
@@ -254,89 +194,25 @@ impl Oracle {
         self.0.faults
     }
 
+    /// One more mark beside an open one.
+    pub(crate) fn add_mark(&self, key: MarkKey, access: Access) {
+        let mut marks = self.0.marks.0.lock();
+        marks.add(key);
+        self.count_read_write(access);
+    }
+
+    #[inline]
+    pub(crate) fn close_mark(&self, key: MarkKey, access: Access) {
+        let mut marks = self.0.marks.0.lock();
+        marks.close(key);
+        if access == Access::ReadWrite {
+            self.0.read_write.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn count_read_write(&self, access: Access) {
         if access == Access::ReadWrite {
             self.0.read_write.0.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// Keeps a version readable. A read-write transaction holds its own until its commit is decided. Clones share the
-/// version and the time; the last one dropped gives it up.
-#[derive(Debug)]
-pub struct ReadMark {
-    oracle: Oracle,
-    key: MarkKey,
-    access: Access,
-}
-
-impl ReadMark {
-    /// What is read: every commit at or below it, and none above.
-    #[must_use]
-    #[inline]
-    pub fn version(&self) -> Version {
-        self.key.version
-    }
-
-    /// The time that every read counts with, in seconds since the Unix epoch.
-    #[must_use]
-    #[inline]
-    pub fn now_seconds(&self) -> u64 {
-        self.key.now_seconds
-    }
-}
-
-impl Clone for ReadMark {
-    fn clone(&self) -> Self {
-        let mut marks = self.oracle.0.marks.0.lock();
-        marks.add(self.key);
-        self.oracle.count_read_write(self.access);
-        drop(marks);
-        Self { oracle: self.oracle.clone(), key: self.key, access: self.access }
-    }
-}
-
-impl Drop for ReadMark {
-    fn drop(&mut self) {
-        let mut marks = self.oracle.0.marks.0.lock();
-        marks.close(self.key);
-        if self.access == Access::ReadWrite {
-            self.oracle.0.read_write.0.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Which reads of a transaction may have changed up to some version.
-///
-/// The transaction looks these up in what it pinned after this was made, and every range that it read as well (unless
-/// [`is_clean`](Self::is_clean)): a version above its read version, tombstones included, is a conflict. Then it takes the
-/// commit lock and has [`CommitOrder::check`] look at the commits above [`up_to`](Self::up_to).
-#[derive(Debug)]
-pub struct Validation<'o> {
-    conflicts: &'o ConflictTable,
-    up_to: Version,
-    filter: Option<Filter>,
-}
-
-impl Validation<'_> {
-    /// The newest version that this validation covers.
-    #[must_use]
-    #[inline]
-    pub fn up_to(&self) -> Version {
-        self.up_to
-    }
-
-    /// Whether nothing at all became visible since the transaction began; then there is nothing to look up, in ranges
-    /// neither.
-    #[must_use]
-    #[inline]
-    pub fn is_clean(&self) -> bool {
-        self.filter.is_none()
-    }
-
-    /// The keys that may have a newer version. All others surely have none up to [`up_to`](Self::up_to).
-    pub fn suspects<'r>(&self, reads: &'r SealedReads) -> impl Iterator<Item = PointRead<'r>> {
-        let filter = self.filter.as_ref();
-        reads.points().filter(move |point| filter.is_some_and(|filter| self.conflicts.suspects(filter, point)))
     }
 }
