@@ -48,6 +48,8 @@ pub struct LogWriter {
     /// End of the last whole record.
     len: u64,
     damaged: bool,
+    /// The closing record stands: nothing may follow but its proof.
+    ended: bool,
     sync: Arc<LogSync>,
 }
 
@@ -85,6 +87,7 @@ impl LogWriter {
             buffer: Vec::with_capacity(BUFFER_LEN + 2 * BLOCK_LEN),
             len,
             damaged: false,
+            ended: false,
             sync,
         })
     }
@@ -99,7 +102,7 @@ impl LogWriter {
     /// When the payload is over [`RECORD_LEN_MAX`] (nothing is written), when the file takes no more bytes (the writer
     /// is then damaged until [`cut_to_last_record`](Self::cut_to_last_record)), and after any failed sync.
     pub fn append(&mut self, value_log_synced: ValueLogHead, parts: &[&[u8]]) -> Result<u64> {
-        if self.damaged {
+        if self.damaged || self.ended {
             return Err(Error::Damaged { path: self.path().to_owned() });
         }
         let synced = SyncedOffsets { log: self.sync.synced_unless_failed()?, value_log: value_log_synced };
@@ -146,7 +149,18 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Ends the log: closing record, sync, a second closing record that says so, and unused space given back.
+    /// Writes the closing record, after which nothing can be appended. It survives the death of the process at once, and
+    /// a power loss once the log was synced; [`close`](Self::close) does that, and can follow at leisure.
+    ///
+    /// # Errors
+    /// When the writer is damaged or has ended before, or the file takes no more bytes.
+    pub fn end(&mut self) -> Result<()> {
+        self.append_closing()?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Ends the log, unless [`end`](Self::end) did: closing record, sync, a second closing record that says so, and unused space given back.
     ///
     /// The second record is the proof that all before it was durable: with it, damage anywhere in a closed log is told
     /// from a tail that was never written, even if nobody had synced the log before.
@@ -154,7 +168,9 @@ impl LogWriter {
     /// # Errors
     /// When the writer is damaged, or the file cannot be written or synced. The log may then lack its closing record.
     pub fn close(mut self) -> Result<()> {
-        self.append_closing()?;
+        if !self.ended {
+            self.end()?;
+        }
         let proven = self.sync.sync_through(|| self.file.sync())?;
         self.append_closing()?;
         debug_assert!(proven < self.len, "the second closing record stands behind what it proves");
