@@ -50,9 +50,9 @@ impl OpenSegment {
         self.name_synced.store(true, Ordering::Release);
     }
 
-    fn is_dirty(&self) -> bool {
-        !self.name_synced.load(Ordering::Acquire)
-            || self.synced_bytes.load(Ordering::Acquire) < self.segment.readable_bytes()
+    /// Whether its name or its first `bytes` are not durable.
+    fn is_dirty(&self, bytes: u64) -> bool {
+        !self.name_synced.load(Ordering::Acquire) || self.synced_bytes.load(Ordering::Acquire) < bytes
     }
 
     fn head_at(&self, bytes: u64) -> ValueLogHead {
@@ -70,27 +70,28 @@ impl ValueLog {
     pub fn sync(&self) -> Result<ValueLogHead> {
         let _turn = self.syncing.lock();
         self.failure.check()?;
-        let goal = self.head();
-        let mut done = None;
-        // Every segment before the goal's is full, so none of them can grow once it was passed.
-        while let Some(open) = self.first_dirty(done, goal) {
-            let bytes = open.segment.readable_bytes();
+        let dirty = self.dirty_segments();
+        let Some((newest, bytes)) = dirty.last() else {
+            return Ok(self.synced());
+        };
+        for (open, _) in &dirty {
             open.handle.sync().map_err(|cause| self.failure.latch(cause))?;
-            if !open.name_synced.load(Ordering::Acquire) {
-                self.vfs.sync_dir(&self.dir).map_err(|cause| self.failure.latch(cause))?;
-            }
-            open.note_synced(bytes);
-            self.synced.raise(open.head_at(bytes));
-            done = Some(open.segment.id());
         }
+        if dirty.iter().any(|(open, _)| !open.name_synced.load(Ordering::Acquire)) {
+            self.vfs.sync_dir(&self.dir).map_err(|cause| self.failure.latch(cause))?;
+        }
+        for (open, bytes) in &dirty {
+            open.note_synced(*bytes);
+        }
+        self.synced.raise(newest.head_at(*bytes));
         Ok(self.synced())
     }
 
-    fn first_dirty(&self, done: Option<base::SegmentId>, goal: ValueLogHead) -> Option<Arc<OpenSegment>> {
+    /// What is to be synced now, oldest first, each up to its bytes. All but the last are full, so nothing comes behind
+    /// their bytes any more.
+    fn dirty_segments(&self) -> Vec<(Arc<OpenSegment>, u64)> {
         let open_segments = self.open_segments.lock();
-        let mut wanted = open_segments
-            .iter()
-            .filter(|open| open.segment.id() <= goal.segment && done.is_none_or(|done| open.segment.id() > done));
-        wanted.find(|open| open.is_dirty()).cloned()
+        let with_bytes = |open: &Arc<OpenSegment>| (Arc::clone(open), open.segment.readable_bytes());
+        open_segments.iter().map(with_bytes).filter(|(open, bytes)| open.is_dirty(*bytes)).collect()
     }
 }

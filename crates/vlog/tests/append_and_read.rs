@@ -1,5 +1,13 @@
 //! What is appended is what is read, in every mode, from active, full and sealed segments.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use base::{EntryKind, EntryMeta, InternalKeyRef, SegmentId, ValueLogHead, ValuePointer};

@@ -1,5 +1,13 @@
 //! What opening makes of a log whose last run did not end well.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use base::{SegmentId, ValueLogHead, ValuePointer};

@@ -1,0 +1,181 @@
+//! Appends and reads of 1 to 256 KiB values on the machine's file system, and what a seal costs.
+//!
+//! ```text
+//! cargo bench -p vlog            # in the folder that TMPDIR names, or /tmp
+//! ```
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::rng::Rng;
+use base::{EntryMeta, InternalKeyRef, StoreId, ValuePointer};
+use bytes::Bytes;
+use divan::counter::BytesCount;
+use divan::{Bencher, black_box};
+use vfs::{AppendMode, RealFs, Vfs};
+use vlog::{IoMode, Options, RecoveryInput, Result, ValueLog};
+
+const KIB: [usize; 5] = [1, 4, 16, 64, 256];
+/// Appended and then read in one go.
+const ROUND_BYTES: usize = 64 << 20;
+
+fn main() {
+    divan::main();
+}
+
+/// A log in a folder of its own, which goes with it.
+struct Fixture {
+    fs: RealFs,
+    dir: PathBuf,
+    log: ValueLog,
+}
+
+impl Fixture {
+    fn new(mode: AppendMode, io_mode: IoMode, verify: bool) -> Result<Self> {
+        let fs = RealFs::new();
+        let mut random = [0; 8];
+        fs.fill_random(&mut random)?;
+        let dir = std::env::temp_dir().join(format!("vlog-bench-{:016x}", u64::from_ne_bytes(random)));
+        let options = Options { mode, io_mode, verify, ..Options::new(StoreId([1; 16])) };
+        let (log, _) = ValueLog::open(Arc::new(fs), &dir, options, RecoveryInput::default())?;
+        log.finish_recovery()?;
+        Ok(Self { fs, dir, log })
+    }
+
+    fn append(&self, value: &[u8], count: usize) -> Result<Vec<ValuePointer>> {
+        (0..count).map(|number| self.append_one(number as u64, value)).collect()
+    }
+
+    fn append_one(&self, number: u64, value: &[u8]) -> Result<ValuePointer> {
+        self.log.append(0, InternalKeyRef::new(&number.to_be_bytes(), number), EntryMeta::put(), value)
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        for entry in self.fs.list(&self.dir).unwrap_or_default() {
+            if let Err(error) = self.fs.remove_file(&self.dir.join(entry.name)) {
+                eprintln!("{error}");
+            }
+        }
+        if let Err(error) = std::fs::remove_dir(&self.dir) {
+            eprintln!("{}: {error}", self.dir.display());
+        }
+    }
+}
+
+fn value(kib: usize) -> Vec<u8> {
+    let mut value = vec![0; kib << 10];
+    Rng::new(1).fill(&mut value);
+    value
+}
+
+fn bench_append(bencher: Bencher, kib: usize, mode: AppendMode) {
+    let value = value(kib);
+    let count = ROUND_BYTES / value.len();
+    bencher
+        .counter(BytesCount::new(count * value.len()))
+        .with_inputs(|| Fixture::new(mode, IoMode::Mapped, true))
+        .bench_local_values(|fixture| {
+            let fixture = fixture?;
+            black_box(fixture.append(&value, count)?);
+            Result::Ok(fixture)
+        });
+}
+
+#[divan::bench(args = KIB, sample_count = 10, sample_size = 1)]
+fn append_mapped(bencher: Bencher, kib: usize) {
+    bench_append(bencher, kib, AppendMode::Mapped);
+}
+
+#[divan::bench(args = KIB, sample_count = 10, sample_size = 1)]
+fn append_written(bencher: Bencher, kib: usize) {
+    bench_append(bencher, kib, AppendMode::Written);
+}
+
+/// Every value once, in random order; sealed segments unless the log is still growing.
+fn bench_read(bencher: Bencher, kib: usize, io_mode: IoMode, verify: bool, seal: bool) {
+    let value = value(kib);
+    let count = ROUND_BYTES / value.len();
+    let prepared = Fixture::new(AppendMode::Mapped, io_mode, verify).and_then(|fixture| {
+        let mut pointers = fixture.append(&value, count)?;
+        let mut rng = Rng::new(2);
+        for index in (1..pointers.len()).rev() {
+            pointers.swap(index, rng.below(index as u64 + 1) as usize);
+        }
+        if seal {
+            fixture.log.seal_all()?;
+        }
+        Ok((fixture, pointers))
+    });
+    bencher.counter(BytesCount::new(count * value.len())).bench_local(|| {
+        let (fixture, pointers) = prepared.as_ref().map_err(ToString::to_string)?;
+        let set = fixture.log.segments();
+        let mut len = 0;
+        for pointer in pointers {
+            let value: Bytes = set.read(*pointer).map_err(|error| error.to_string())?;
+            len += black_box(value).len();
+        }
+        Ok::<_, String>(len)
+    });
+}
+
+#[divan::bench(args = KIB, sample_count = 10, sample_size = 1)]
+fn read_mapped(bencher: Bencher, kib: usize) {
+    bench_read(bencher, kib, IoMode::Mapped, true, true);
+}
+
+#[divan::bench(args = KIB, sample_count = 10, sample_size = 1)]
+fn read_mapped_unverified(bencher: Bencher, kib: usize) {
+    bench_read(bencher, kib, IoMode::Mapped, false, true);
+}
+
+#[divan::bench(args = KIB, sample_count = 10, sample_size = 1)]
+fn read_mapped_growing(bencher: Bencher, kib: usize) {
+    bench_read(bencher, kib, IoMode::Mapped, true, false);
+}
+
+#[divan::bench(args = KIB, sample_count = 10, sample_size = 1)]
+fn read_pread(bencher: Bencher, kib: usize) {
+    bench_read(bencher, kib, IoMode::Pread, true, true);
+}
+
+/// Syncing, hint file and manifest of one segment of 64 MiB.
+#[divan::bench(args = [1, 64], sample_count = 5, sample_size = 1)]
+fn seal(bencher: Bencher, kib: usize) {
+    let value = value(kib);
+    let count = ROUND_BYTES / value.len();
+    bencher
+        .counter(BytesCount::new(count * value.len()))
+        .with_inputs(|| {
+            let fixture = Fixture::new(AppendMode::Mapped, IoMode::Mapped, true)?;
+            fixture.append(&value, count)?;
+            fixture.log.sync()?;
+            fixture.log.close_active();
+            Result::Ok(fixture)
+        })
+        .bench_local_values(|fixture| {
+            let fixture = fixture?;
+            black_box(fixture.log.seal_full()?);
+            Result::Ok(fixture)
+        });
+}
+
+/// A roll alone: what the append that meets a full segment waits for.
+#[divan::bench(sample_count = 50, sample_size = 1)]
+fn roll(bencher: Bencher) {
+    let fixture = Fixture::new(AppendMode::Mapped, IoMode::Mapped, true);
+    let number = std::cell::Cell::new(0);
+    bencher
+        .with_inputs(|| {
+            if let Ok(fixture) = &fixture {
+                fixture.log.close_active();
+                while fixture.log.seal_full().unwrap_or(false) {}
+            }
+        })
+        .bench_local_values(|()| {
+            number.set(number.get() + 1);
+            let fixture = fixture.as_ref().map_err(ToString::to_string)?;
+            fixture.append_one(number.get(), b"first").map_err(|error| error.to_string())
+        });
+}

@@ -1,0 +1,151 @@
+//! Deaths: announced, applied once however often, kept over every reopening.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use base::{SegmentId, ValuePointer};
+use support::{begin_with, fill, names, open, path, small, written};
+use vfs::{CrashMode, MemFs, Vfs};
+use vlog::{Error, Options, RecoveryInput, ValueLog};
+
+fn dead_bytes(log: &ValueLog) -> u64 {
+    log.statistics().iter().map(|of| of.dead_bytes).sum()
+}
+
+fn pointers(log: &ValueLog, count: u64) -> Vec<ValuePointer> {
+    fill(log, count, 50).into_iter().map(|(_, pointer)| pointer).collect()
+}
+
+#[test]
+fn a_prepared_death_kills_nothing_until_it_is_applied() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, written());
+    let all = pointers(&log, 5);
+    log.prepare_deaths(8, &all[..2]).unwrap();
+    assert_eq!((dead_bytes(&log), log.dead_set(SegmentId(1)).unwrap().records()), (0, 0));
+    log.apply_deaths(&[8]).unwrap();
+    let dead = log.dead_set(SegmentId(1)).unwrap();
+    assert_eq!((dead.records(), dead.offsets()), (2, &[all[0].offset, all[1].offset][..]));
+    assert_eq!(dead.bytes(), u64::from(all[0].len + all[1].len));
+    assert_eq!(dead_bytes(&log), dead.bytes());
+}
+
+#[test]
+fn applying_twice_or_again_after_a_reopen_changes_nothing() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, small());
+    let all = pointers(&log, 100);
+    let dying: Vec<ValuePointer> = all.iter().step_by(3).copied().collect();
+    // The same death in two tickets, and twice in one.
+    let twice: Vec<ValuePointer> = dying.iter().chain(&dying[..5]).copied().collect();
+    log.prepare_deaths(1, &twice).unwrap();
+    log.prepare_deaths(2, &dying[3..]).unwrap();
+    log.apply_deaths(&[1]).unwrap();
+    let once = log.statistics();
+    log.apply_deaths(&[1, 2]).unwrap();
+    assert_eq!(log.statistics(), once);
+    assert_eq!(dead_bytes(&log), dying.iter().map(|pointer| u64::from(pointer.len)).sum::<u64>());
+    log.seal_all().unwrap();
+    drop(log);
+    let input = RecoveryInput { live_tickets: &[1, 2], ..RecoveryInput::default() };
+    let (log, _) = begin_with(&fs, small(), input).unwrap();
+    log.finish_recovery().unwrap();
+    let count = |statistics: &[vlog::SegmentStatistics]| -> Vec<_> {
+        statistics.iter().map(|of| (of.segment, of.records, of.dead_records, of.dead_bytes)).collect()
+    };
+    assert_eq!(count(&log.statistics()), count(&once));
+}
+
+#[test]
+fn a_live_ticket_is_applied_at_open_and_one_that_is_not_is_dropped() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, written());
+    let all = pointers(&log, 5);
+    log.prepare_deaths(1, &all[..1]).unwrap();
+    log.prepare_deaths(2, &all[1..3]).unwrap();
+    log.sync().unwrap();
+    let image = fs.crash_image(CrashMode::DropUnsynced, 1);
+    let input = RecoveryInput { live_tickets: &[1], ..RecoveryInput::default() };
+    let (log, _) = begin_with(&image, written(), input).unwrap();
+    log.finish_recovery().unwrap();
+    assert_eq!(log.dead_set(SegmentId(1)).unwrap().offsets(), [all[0].offset]);
+    log.remove_orphans().unwrap();
+    assert!(names(&image).contains(&"000001.deaths".to_owned()));
+    assert!(!names(&image).contains(&"000002.deaths".to_owned()));
+    log.clear_deaths(&[1, 1, 44]).unwrap();
+    assert!(!names(&image).contains(&"000001.deaths".to_owned()));
+    let gone = log.apply_deaths(&[1]).unwrap_err();
+    assert!(gone.is_corruption() && gone.to_string().contains("missing death list"), "{gone}");
+}
+
+#[test]
+fn deaths_in_a_segment_that_is_still_open_survive_its_seal() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, written());
+    let all = pointers(&log, 5);
+    log.prepare_deaths(1, &all[..2]).unwrap();
+    log.apply_deaths(&[1]).unwrap();
+    log.seal_all().unwrap();
+    log.prepare_deaths(2, &all[3..4]).unwrap();
+    log.apply_deaths(&[2]).unwrap();
+    assert_eq!(log.dead_set(SegmentId(1)).unwrap().records(), 3);
+    drop(log);
+    let log = open(&fs, written());
+    assert_eq!(log.dead_set(SegmentId(1)).unwrap().offsets(), [all[0], all[1], all[3]].map(|pointer| pointer.offset));
+    fs.remove_file(&path("000001.dead")).unwrap();
+    let error = log.dead_set(SegmentId(1)).unwrap_err();
+    assert!(error.to_string().contains("missing dead set"), "{error}");
+}
+
+#[test]
+fn a_death_whose_record_was_lost_with_the_tail_is_forgotten() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, written());
+    let all = pointers(&log, 5);
+    log.prepare_deaths(1, &[all[1], all[4]]).unwrap();
+    log.apply_deaths(&[1]).unwrap();
+    drop(log);
+    fs.edit(&path("000001.vlog"), |bytes| bytes.truncate(all[4].offset as usize + 3)).unwrap();
+    let (log, recovery) =
+        begin_with(&fs, written(), RecoveryInput { live_tickets: &[], ..RecoveryInput::default() }).unwrap();
+    assert_eq!(recovery.torn_tails.len(), 1);
+    log.finish_recovery().unwrap();
+    let dead = log.dead_set(SegmentId(1)).unwrap();
+    assert_eq!((dead.offsets(), dead.bytes()), (&[all[1].offset][..], u64::from(all[1].len)));
+    assert_eq!(log.statistics()[0].dead_records, 1);
+}
+
+#[test]
+fn a_death_of_what_is_not_there_is_refused() {
+    let log = open(&MemFs::new(1), written());
+    let good = pointers(&log, 1)[0];
+    for pointer in
+        [ValuePointer { segment: SegmentId(5), ..good }, ValuePointer { offset: good.offset + good.len, ..good }]
+    {
+        let refused = log.prepare_deaths(1, &[good, pointer]).unwrap_err();
+        assert!(matches!(refused, Error::Corruption(_)), "{refused}");
+    }
+}
+
+#[test]
+fn a_death_of_a_segment_that_was_collected_since_is_no_error() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, Options { segment_entries: 1, ..written() });
+    let all = pointers(&log, 2);
+    log.prepare_deaths(1, &all).unwrap();
+    drop(log);
+    // The first segment vanishes while nothing says that it had been synced.
+    fs.remove_file(&path("000001.vlog")).unwrap();
+    let input = RecoveryInput { live_tickets: &[1], ..RecoveryInput::default() };
+    let (log, _) = begin_with(&fs, written(), input).unwrap();
+    log.finish_recovery().unwrap();
+    assert_eq!(log.dead_set(SegmentId(2)).unwrap().records(), 1);
+    assert!(log.dead_set(SegmentId(1)).unwrap_err().is_corruption());
+}
