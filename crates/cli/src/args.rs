@@ -1,0 +1,148 @@
+//! The command line, as clap reads it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+/// Looks into and after ratel stores.
+///
+/// Keys and values are written with \\ \t \n \r and \xNN for what does not print.
+#[derive(Debug, Parser)]
+#[command(name = "ratel", version, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong arguments or input, 3 no such key, 4 done but for the files or keys that were named,
+5 store damaged, 6 store open elsewhere, 7 no store or not one of this program, 8 disk full.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Stores the files of a folder, or the entries of a text file
+    Import(Import),
+    /// Writes every entry as a file below a folder
+    Export(Export),
+    /// Prints the value of a key as it is
+    Get(Get),
+    /// Sets a key
+    Put(Put),
+    /// Deletes keys
+    Del(Del),
+    /// Prints entries, one a line
+    Scan(Scan),
+    /// Prints what the store is made of
+    Info(Store),
+    /// Reads everything and compares every checksum
+    Verify(Store),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Store {
+    /// The store's folder
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["dir", "tsv", "jsonl"])))]
+pub(crate) struct Import {
+    /// The store's folder; made if it is not there
+    pub(crate) store: PathBuf,
+
+    /// Stores every file below this folder: its path is the key, its bytes are the value
+    #[arg(long, value_name = "D")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Stores the lines `key TAB value` of a file; - is standard input
+    #[arg(long, value_name = "F")]
+    pub(crate) tsv: Option<PathBuf>,
+
+    /// Stores the JSON objects of a file, one a line, with key or key_base64, value or value_base64, user_meta
+    #[arg(long, value_name = "F")]
+    pub(crate) jsonl: Option<PathBuf>,
+
+    /// How blocks of tables written from now on are stored
+    #[arg(long, value_enum, value_name = "CODEC")]
+    pub(crate) compression: Option<Codec>,
+}
+
+/// How table blocks are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Codec {
+    /// As they are
+    None,
+    /// Snappy
+    Snappy,
+    /// Zstandard
+    Zstd,
+    /// Chosen for each block by what is in it
+    Adaptive,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The store's folder
+    pub(crate) store: PathBuf,
+
+    /// Writes below this folder and nowhere else; made if it is not there
+    #[arg(long, value_name = "OUT")]
+    pub(crate) dir: PathBuf,
+
+    /// Makes a safe file name of every key instead of a path
+    #[arg(long)]
+    pub(crate) escape: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The store's folder
+    pub(crate) store: PathBuf,
+    /// The key
+    pub(crate) key: OsString,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["value", "file"])))]
+pub(crate) struct Put {
+    /// The store's folder; made if it is not there
+    pub(crate) store: PathBuf,
+    /// The key
+    pub(crate) key: OsString,
+    /// The value
+    pub(crate) value: Option<OsString>,
+    /// Takes the value from a file as it is; - is standard input
+    #[arg(long, value_name = "F")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Del {
+    /// The store's folder
+    pub(crate) store: PathBuf,
+    /// The keys
+    #[arg(required = true)]
+    pub(crate) keys: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scan {
+    /// The store's folder
+    pub(crate) store: PathBuf,
+    /// Only keys that start with this
+    #[arg(long, value_name = "P")]
+    pub(crate) prefix: Option<OsString>,
+    /// At most this many entries
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Only keys; values are not read
+    #[arg(long)]
+    pub(crate) keys_only: bool,
+    /// From the last key to the first
+    #[arg(long)]
+    pub(crate) reverse: bool,
+    /// As JSON objects that `import --jsonl` reads, user_meta included
+    #[arg(long, conflicts_with = "keys_only")]
+    pub(crate) jsonl: bool,
+}

@@ -1,0 +1,82 @@
+//! `ratel export`: every entry becomes a file, link or empty folder below one folder, and nowhere else.
+
+use std::io::ErrorKind;
+use std::time::Instant;
+
+use engine::{Db, Read, ScanOptions};
+
+use crate::args::Export;
+use crate::exit::{Code, Failure};
+use crate::figures;
+use crate::file_name::{FileNames, LIST_NAME};
+use crate::left_out::LeftOut;
+use crate::marker::Marker;
+use crate::output::{Output, Refusal};
+use crate::progress::Progress;
+use crate::store::{must_be_apart, open_for_reading};
+
+pub(crate) fn run(arguments: &Export) -> Result<Code, Failure> {
+    let started = Instant::now();
+    must_be_apart(&arguments.store, &arguments.dir)?;
+    let db = open_for_reading(&arguments.store)?;
+    let output = Output::create(&arguments.dir).map_err(|error| Failure::file(&arguments.dir, &error))?;
+    let names = arguments.escape.then(FileNames::default);
+    let mut work = Work { output, names, left_out: LeftOut::default(), written: 0, bytes: 0 };
+    work.export(&db, arguments)?;
+    db.close()?;
+    let took = started.elapsed();
+    let (entries, size) = (figures::several(work.written, "entry", "entries"), figures::bytes(work.bytes));
+    println!("exported {entries}: {size} in {:.2} s ({})", took.as_secs_f64(), figures::rate(work.bytes, took));
+    Ok(work.left_out.report("key", "keys"))
+}
+
+/// An export under way.
+struct Work {
+    output: Output,
+    /// With `--escape`: what keys are called.
+    names: Option<FileNames>,
+    left_out: LeftOut,
+    written: u64,
+    bytes: u64,
+}
+
+impl Work {
+    fn export(&mut self, db: &Db, arguments: &Export) -> Result<(), Failure> {
+        let mut progress = Progress::new("exporting");
+        for item in db.snapshot().scan(ScanOptions::new().fill_cache(false)) {
+            let item = item?;
+            let value = item.value()?;
+            let kind = Marker::of(item.user_meta());
+            let result = match &mut self.names {
+                Some(names) => self.output.write(names.name(item.key()).as_bytes(), kind, &value),
+                None => self.output.write(item.key(), kind, &value),
+            };
+            match result {
+                Ok(()) => {
+                    self.written += 1;
+                    self.bytes += value.len() as u64;
+                    progress.add(value.len() as u64);
+                }
+                Err(refusal) => self.note(arguments, item.key(), refusal)?,
+            }
+        }
+        if let Some(list) = self.names.as_ref().and_then(FileNames::list) {
+            let result = self.output.write(LIST_NAME, Marker::File, list.as_bytes());
+            result.or_else(|refusal| self.note(arguments, LIST_NAME, refusal))?;
+        }
+        Ok(())
+    }
+
+    /// Notes a key that was refused, unless no later one can fare better.
+    fn note(&mut self, arguments: &Export, key: &[u8], refusal: Refusal) -> Result<(), Failure> {
+        match refusal {
+            Refusal::Io(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                Err(Failure::file(&arguments.dir, &error))
+            }
+            refusal => {
+                self.left_out.add(key, &refusal.to_string());
+                Ok(())
+            }
+        }
+    }
+}

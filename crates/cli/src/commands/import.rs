@@ -1,0 +1,197 @@
+//! `ratel import`: the files of a folder, or the entries of a text file, become entries of the store.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::time::Instant;
+
+use engine::{Compression, Options};
+
+use crate::args::{Codec, Import};
+use crate::exit::{Code, Failure};
+use crate::figures;
+use crate::left_out::LeftOut;
+use crate::lines::{Format, Lines};
+use crate::marker::Marker;
+use crate::progress::Progress;
+use crate::store::{BatchWriter, VALUE_LEN_MAX, must_be_apart};
+use crate::walk::{Found, Walk};
+
+const READ_BUFFER_BYTES: usize = 1 << 20;
+
+/// Zstandard's own default.
+const ZSTD_LEVEL: i32 = 3;
+
+pub(crate) fn run(arguments: &Import) -> Result<Code, Failure> {
+    let started = Instant::now();
+    let source = Source::open(arguments)?;
+    let mut options = Options::new();
+    if let Some(codec) = arguments.compression {
+        options = options.compression(compression(codec));
+    }
+    let db = options.open(&arguments.store)?;
+    let mut work = Work { writer: BatchWriter::new(&db), totals: Totals::default(), left_out: LeftOut::default() };
+    let result = match source {
+        Source::Folder(walk) => work.import_folder(walk).map(|()| ("file", "files")),
+        Source::Lines(lines) => work.import_lines(lines).map(|()| ("entry", "entries")),
+    };
+    // What was read before a bad line is stored, and counted.
+    let Work { writer, totals, left_out } = work;
+    writer.finish()?;
+    db.close()?;
+    totals.tell(started);
+    let (one, many) = result?;
+    Ok(left_out.report(one, many))
+}
+
+fn compression(codec: Codec) -> Compression {
+    match codec {
+        Codec::None => Compression::None,
+        Codec::Snappy => Compression::Snappy,
+        Codec::Zstd => Compression::Zstd { level: ZSTD_LEVEL },
+        Codec::Adaptive => Compression::Adaptive,
+    }
+}
+
+/// Where entries come from; opened before the store, so that a wrong name leaves no empty store behind.
+enum Source {
+    Folder(Walk),
+    Lines(Lines<Box<dyn BufRead>>),
+}
+
+impl Source {
+    fn open(arguments: &Import) -> Result<Self, Failure> {
+        if let Some(dir) = &arguments.dir {
+            must_be_apart(&arguments.store, dir)?;
+            return Walk::new(dir).map(Self::Folder).map_err(|error| Failure::file(dir, &error));
+        }
+        let (path, format) = match (&arguments.tsv, &arguments.jsonl) {
+            (Some(path), _) => (path, Format::Tsv),
+            (None, Some(path)) => (path, Format::Jsonl),
+            (None, None) => return Err(Failure::usage("nothing to import")),
+        };
+        let input: Box<dyn BufRead> = if path == Path::new("-") {
+            Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, io::stdin()))
+        } else {
+            let file = File::open(path).map_err(|error| Failure::file(path, &error))?;
+            Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, file))
+        };
+        Ok(Self::Lines(Lines::new(input, format)))
+    }
+}
+
+/// An import under way.
+struct Work<'a> {
+    writer: BatchWriter<'a>,
+    totals: Totals,
+    left_out: LeftOut,
+}
+
+impl Work<'_> {
+    fn import_folder(&mut self, walk: Walk) -> Result<(), Failure> {
+        let mut progress = Progress::new("importing");
+        for found in walk {
+            let (key, path, kind) = match found {
+                Found::Fit { key, path, kind } => (key, path, kind),
+                Found::Unfit { key, reason } => {
+                    self.left_out.add(&key, &reason);
+                    continue;
+                }
+            };
+            match read(&path, kind) {
+                Ok(value) => {
+                    let len = value.len() as u64;
+                    if self.add(&key, value, kind.user_meta())? {
+                        self.totals.count(kind, len);
+                        progress.add(len);
+                    }
+                }
+                Err(error) => self.left_out.add(&key, &error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn import_lines(&mut self, lines: Lines<Box<dyn BufRead>>) -> Result<(), Failure> {
+        let mut progress = Progress::new("importing");
+        for record in lines {
+            let record = record.map_err(|error| Failure::usage(error.to_string()))?;
+            let len = record.value.len() as u64;
+            if self.add(&record.key, record.value, record.user_meta)? {
+                self.totals.entries += 1;
+                self.totals.bytes += len;
+                progress.add(len);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the entry was taken; otherwise it is noted as left out.
+    fn add(&mut self, key: &[u8], value: Vec<u8>, user_meta: u8) -> Result<bool, Failure> {
+        match self.writer.add(key, value, user_meta)? {
+            Ok(()) => Ok(true),
+            Err(reason) => {
+                self.left_out.add(key, &reason);
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn read(path: &Path, kind: Marker) -> io::Result<Vec<u8>> {
+    match kind {
+        Marker::EmptyFolder => Ok(Vec::new()),
+        Marker::Link => Ok(fs::read_link(path)?.into_os_string().into_vec()),
+        Marker::File | Marker::Executable => {
+            let file = File::open(path)?;
+            let len = file.metadata()?.len();
+            if len > VALUE_LEN_MAX {
+                return Err(io::Error::other(format!("{len} bytes are over the limit of {VALUE_LEN_MAX}")));
+            }
+            let mut value = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+            // A file that grows meanwhile is read to the limit and one byte, which the store then refuses.
+            file.take(VALUE_LEN_MAX + 1).read_to_end(&mut value)?;
+            Ok(value)
+        }
+    }
+}
+
+/// What was imported.
+#[derive(Debug, Default)]
+struct Totals {
+    entries: u64,
+    files: u64,
+    links: u64,
+    empty_folders: u64,
+    bytes: u64,
+}
+
+impl Totals {
+    fn count(&mut self, kind: Marker, len: u64) {
+        self.bytes += len;
+        match kind {
+            Marker::File | Marker::Executable => self.files += 1,
+            Marker::Link => self.links += 1,
+            Marker::EmptyFolder => self.empty_folders += 1,
+        }
+    }
+
+    fn tell(&self, started: Instant) {
+        let took = started.elapsed();
+        let counts = [
+            (self.files, "file", "files"),
+            (self.links, "link", "links"),
+            (self.empty_folders, "empty folder", "empty folders"),
+            (self.entries, "entry", "entries"),
+        ];
+        let parts: Vec<String> = counts
+            .into_iter()
+            .filter(|(number, ..)| *number > 0)
+            .map(|(number, one, many)| figures::several(number, one, many))
+            .collect();
+        let what = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
+        let (size, rate) = (figures::bytes(self.bytes), figures::rate(self.bytes, took));
+        println!("imported {what}: {size} in {:.2} s ({rate})", took.as_secs_f64());
+    }
+}

@@ -1,0 +1,50 @@
+//! `ratel get`, `put` and `del`: one key at a time.
+
+use std::io::{self, Write};
+
+use engine::{Options, WriteBatch};
+
+use crate::args::{Del, Get, Put};
+use crate::escape::escape;
+use crate::exit::{Code, Failure};
+use crate::store::{open_existing, open_for_reading, read_value, typed};
+
+pub(crate) fn get(arguments: &Get) -> Result<Code, Failure> {
+    let key = typed("key", &arguments.key)?;
+    let db = open_for_reading(&arguments.store)?;
+    let Some(value) = db.get(&key)? else {
+        return Err(Failure::new(Code::NotFound, format!("{}: there is no such key", escape(&key))));
+    };
+    let mut output = io::stdout().lock();
+    output.write_all(&value).and_then(|()| output.flush()).map_err(|error| Failure::output(&error))?;
+    db.close()?;
+    Ok(Code::Done)
+}
+
+pub(crate) fn put(arguments: &Put) -> Result<Code, Failure> {
+    let key = typed("key", &arguments.key)?;
+    let value = match (&arguments.value, &arguments.file) {
+        (Some(text), _) => typed("value", text)?,
+        (None, Some(path)) => read_value(path)?,
+        (None, None) => return Err(Failure::usage("no value")),
+    };
+    let mut batch = WriteBatch::new();
+    batch.insert(&key, &value)?;
+    let db = Options::new().open(&arguments.store)?;
+    db.write(batch)?;
+    db.sync()?;
+    db.close()?;
+    Ok(Code::Done)
+}
+
+pub(crate) fn delete(arguments: &Del) -> Result<Code, Failure> {
+    let mut batch = WriteBatch::new();
+    for text in &arguments.keys {
+        batch.remove(typed("key", text)?)?;
+    }
+    let db = open_existing(&arguments.store)?;
+    db.write(batch)?;
+    db.sync()?;
+    db.close()?;
+    Ok(Code::Done)
+}

@@ -1,0 +1,91 @@
+//! How the tool ends: one code for each thing that a script would want to tell apart.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use engine::ErrorKind;
+
+/// The exit code, as the README's table has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// Everything was done.
+    Done = 0,
+    /// A file could not be read or written, or the store could not do what was asked.
+    Failed = 1,
+    /// The arguments or the input are wrong.
+    Usage = 2,
+    /// The key is not there.
+    NotFound = 3,
+    /// Some files or keys were left out, each of them named; the rest was done.
+    Partial = 4,
+    /// The store is damaged.
+    Corrupt = 5,
+    /// Another process has the store open.
+    Locked = 6,
+    /// There is no store, or one of another program or version.
+    Incompatible = 7,
+    /// The disk is full.
+    NoSpace = 8,
+}
+
+/// Why a command ended early: what to say and how to end.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: Code,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    /// A failed operation on a file that is not the store's.
+    pub(crate) fn file(path: &Path, error: &io::Error) -> Self {
+        Self::new(code_of(error), format!("{}: {error}", path.display()))
+    }
+
+    /// A failed write to standard output.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        // Whoever read this has seen enough.
+        let code = if error.kind() == io::ErrorKind::BrokenPipe { Code::Done } else { code_of(error) };
+        Self::new(code, format!("standard output: {error}"))
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+}
+
+fn code_of(error: &io::Error) -> Code {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::NoSpace,
+        _ => Code::Failed,
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        let code = match error.kind() {
+            ErrorKind::InvalidArgument => Code::Usage,
+            ErrorKind::Corruption => Code::Corrupt,
+            ErrorKind::Locked => Code::Locked,
+            ErrorKind::Incompatible => Code::Incompatible,
+            ErrorKind::NoSpace => Code::NoSpace,
+            _ => Code::Failed,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,120 @@
+//! Opening a store, and writing many entries to it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use engine::{Db, Entry, ErrorKind, Options, WriteBatch};
+
+use crate::escape::unescape;
+use crate::exit::{Code, Failure};
+
+/// Bytes of keys and values after which a batch is committed. A larger value is a batch of its own.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// Longest value of a store in bytes.
+pub(crate) const VALUE_LEN_MAX: u64 = (4 << 30) - (128 << 10);
+
+/// A store that is there, for reading only.
+pub(crate) fn open_for_reading(path: &Path) -> Result<Db, Failure> {
+    must_exist(path)?;
+    Ok(Options::new().open_read_only(path)?)
+}
+
+/// A store that is there, for reading and writing.
+pub(crate) fn open_existing(path: &Path) -> Result<Db, Failure> {
+    must_exist(path)?;
+    Ok(Options::new().create_if_missing(false).open(path)?)
+}
+
+fn must_exist(path: &Path) -> Result<(), Failure> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::new(Code::Incompatible, format!("{}: there is no store", path.display())))
+        }
+        Err(error) => Err(Failure::file(path, &error)),
+    }
+}
+
+/// A key or value as it was typed.
+pub(crate) fn typed(what: &str, text: &OsStr) -> Result<Vec<u8>, Failure> {
+    unescape(text.as_bytes()).map_err(|error| Failure::usage(format!("{what}: {error}")))
+}
+
+/// The bytes of a file, or of standard input where it is called `-`; one more than a value may have at the most.
+pub(crate) fn read_value(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut value = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(VALUE_LEN_MAX + 1).read_to_end(&mut value)
+    } else {
+        File::open(path).and_then(|file| file.take(VALUE_LEN_MAX + 1).read_to_end(&mut value))
+    };
+    read.map_err(|error| Failure::file(path, &error))?;
+    Ok(value)
+}
+
+/// Refuses a folder that is, holds or is in the store's: one's files would be taken for the other's.
+pub(crate) fn must_be_apart(store: &Path, folder: &Path) -> Result<(), Failure> {
+    let (store_path, folder_path) = (resolved(store)?, resolved(folder)?);
+    if store_path.starts_with(&folder_path) || folder_path.starts_with(&store_path) {
+        let (store, folder) = (store.display(), folder.display());
+        return Err(Failure::usage(format!("the store {store} and the folder {folder} lie in one another")));
+    }
+    Ok(())
+}
+
+/// A path without links as far as it exists.
+fn resolved(path: &Path) -> Result<PathBuf, Failure> {
+    let absolute = std::path::absolute(path).map_err(|error| Failure::file(path, &error))?;
+    let mut missing = Vec::new();
+    for ancestor in absolute.ancestors() {
+        if let Ok(mut found) = ancestor.canonicalize() {
+            found.extend(missing.iter().rev());
+            return Ok(found);
+        }
+        missing.extend(ancestor.file_name());
+    }
+    Ok(absolute)
+}
+
+/// Commits entries in batches of bounded size.
+#[derive(Debug)]
+pub(crate) struct BatchWriter<'a> {
+    db: &'a Db,
+    batch: WriteBatch,
+}
+
+impl<'a> BatchWriter<'a> {
+    pub(crate) fn new(db: &'a Db) -> Self {
+        Self { db, batch: WriteBatch::new() }
+    }
+
+    /// Adds an entry. The inner error is the reason why the store can never hold such a key or value.
+    pub(crate) fn add(&mut self, key: &[u8], value: Vec<u8>, user_meta: u8) -> Result<Result<(), String>, Failure> {
+        match self.batch.insert_entry(Entry::new(key, value).user_meta(user_meta)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => return Ok(Err(error.to_string())),
+            Err(error) => return Err(error.into()),
+        }
+        if self.batch.size_bytes() >= BATCH_BYTES {
+            self.commit()?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Commits what is left and makes everything durable.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        self.commit()?;
+        Ok(self.db.sync()?)
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        if !self.batch.is_empty() {
+            self.db.write(std::mem::take(&mut self.batch))?;
+        }
+        Ok(())
+    }
+}

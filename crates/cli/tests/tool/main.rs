@@ -1,0 +1,17 @@
+//! The tool as its users have it: the built binary, on folders of the real file system.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a step that cannot be taken fails its test; clippy knows only functions marked as tests for tests"
+)]
+
+mod codes;
+mod files;
+mod folder;
+mod lines;
+mod points;
+mod refusals;
+mod tree;
