@@ -160,7 +160,8 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Ends the log, unless [`end`](Self::end) did: closing record, sync, a second closing record that says so, and unused space given back.
+    /// Ends the log (its closing record may stand already, see [`end`](Self::end)): sync, a second closing record that
+    /// says so, and unused space given back.
     ///
     /// The second record is the proof that all before it was durable: with it, damage anywhere in a closed log is told
     /// from a tail that was never written, even if nobody had synced the log before.
