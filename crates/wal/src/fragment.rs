@@ -203,3 +203,68 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     static ZEROS: [u8; BLOCK_LEN] = [0; BLOCK_LEN];
     bytes.chunks(BLOCK_LEN).all(|chunk| ZEROS.get(..chunk.len()) == Some(chunk))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NUMBER: LogNumber = LogNumber(9);
+    const AT: u64 = 3 * BLOCK_LEN as u64 + 200;
+
+    fn fragment(framing: &Framing, kind: FragmentKind, claim: u64, offset: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        let synced = SyncedOffsets { log: claim, ..SyncedOffsets::default() };
+        framing.push(kind, offset, synced.encoded_len() as u16, &mut out, |out| synced.push(out));
+        out
+    }
+
+    #[test]
+    fn a_fragment_of_an_earlier_life_another_log_or_another_place_does_not_verify() {
+        let ours = Framing::new(1, NUMBER);
+        let bytes = fragment(&ours, FragmentKind::Full, 0, AT);
+        assert!(matches!(ours.parse(AT, &bytes), Piece::Fragment(_)));
+        let earlier_life = Framing::new(2, NUMBER);
+        assert!(matches!(earlier_life.parse(AT, &bytes), Piece::Bad(Damage::Checksum { .. })));
+        assert!(matches!(ours.parse(AT + BLOCK_LEN as u64, &bytes), Piece::Bad(Damage::Checksum { .. })));
+        let other_log = Framing::new(1, LogNumber(10));
+        assert_eq!(other_log.parse(AT, &bytes), Piece::Bad(Damage::LogNumber { expected: 10, found: 9 }));
+    }
+
+    #[test]
+    fn a_claim_of_bytes_that_come_later_cannot_be() {
+        let framing = Framing::new(1, NUMBER);
+        for kind in [FragmentKind::Full, FragmentKind::First, FragmentKind::Closing] {
+            let true_claim = fragment(&framing, kind, AT, AT);
+            assert!(matches!(framing.parse(AT, &true_claim), Piece::Fragment(found) if found.synced.log == AT));
+            let false_claim = fragment(&framing, kind, AT + 1, AT);
+            assert_eq!(framing.parse(AT, &false_claim), Piece::Bad(Damage::SyncedOffsets));
+        }
+    }
+
+    #[test]
+    fn each_kind_of_damage_is_named() {
+        let framing = Framing::new(1, NUMBER);
+        let whole = fragment(&framing, FragmentKind::Full, 5, AT);
+        let with = |at: usize, byte: u8| {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        let bad = |offset: u64, bytes: &[u8]| match framing.parse(offset, bytes) {
+            Piece::Bad(damage) => damage,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(bad(AT, &with(6, 6)), Damage::Type(6));
+        assert_eq!(bad(AT, &with(6, 0)), Damage::Type(0));
+        assert_eq!(bad(AT, &with(4, 0)), Damage::Length(0));
+        assert_eq!(bad(AT, &with(5, 0xff)), Damage::Length(0xff03));
+        assert_eq!(bad(AT, &whole[..whole.len() - 1]), Damage::Cut);
+        assert_eq!(bad(AT, &whole[..FRAGMENT_HEADER_LEN - 1]), Damage::Cut);
+        let padding = 4 * BLOCK_LEN as u64 - (ROOM_MIN as u64 - 1);
+        assert_eq!(bad(padding, &whole), Damage::Padding);
+        assert_eq!(framing.parse(padding, &[0; ROOM_MIN - 1]), Piece::Padding);
+        assert_eq!(framing.parse(AT, &[0; 11]), Piece::Zero);
+        assert_eq!(framing.parse(AT, &[0; 3]), Piece::Zero);
+        assert_eq!(framing.parse(AT, &[]), Piece::End);
+    }
+}

@@ -76,6 +76,9 @@ proptest! {
             writer.close().unwrap();
         }
         let back = read(&fs, RecoveryMode::AbsoluteConsistency).unwrap();
+        if let (Some((last, ..)), false) = (expected.last(), close) {
+            prop_assert_eq!(back.highest, *last);
+        }
         let found: Vec<_> = back.records.into_iter().map(|record| (record.synced, record.end, record.payload)).collect();
         prop_assert_eq!(found, expected);
         prop_assert_eq!(back.end.kind, if close { EndKind::Closed } else { EndKind::Unclosed });
