@@ -53,7 +53,7 @@ impl RangeWrites {
     }
 }
 
-/// A deleted range, kept while a transaction that read before it may be open.
+/// A deleted range.
 #[derive(Debug)]
 pub(crate) struct RangeWrite {
     version: Version,
@@ -97,15 +97,9 @@ impl ConflictTable {
         self.newest_range.store(version, Ordering::Relaxed);
     }
 
-    /// The commit of `version` leaves nothing in the table. Transactions that began before it look every read up, so the
-    /// ranges up to it are of no use any more. One that does not see the mark yet is below this version with its
-    /// validation too, and does it over: the list of recent writes does not reach below this version any more.
+    /// The commit of `version` leaves nothing in the table: transactions that began before it look every read up.
     #[inline]
     pub(crate) fn raise_unrecorded(&self, version: Version) {
-        let known = self.unrecorded.load(Ordering::Relaxed);
-        if self.newest_range.load(Ordering::Relaxed) > known {
-            self.ranges.lock().list.clear();
-        }
         self.unrecorded.store(version, Ordering::Relaxed);
     }
 

@@ -121,8 +121,9 @@ impl Marks {
     /// Raises the discard version to the oldest open mark, or to `visible` where there is none.
     pub(crate) fn raise_discard(&mut self, visible: Version) -> Version {
         let oldest = self.oldest().map_or(visible, |oldest| oldest.version);
-        self.discard = self.discard.max(oldest);
-        self.discard
+        debug_assert!(oldest >= self.discard, "a reader below what it needs");
+        self.discard = oldest;
+        oldest
     }
 
     #[cfg(test)]

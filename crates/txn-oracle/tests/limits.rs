@@ -209,6 +209,22 @@ fn range_deletions_beyond_those_that_are_kept_make_every_read_a_suspect() {
 }
 
 #[test]
+fn a_commit_recorded_out_of_turn_makes_every_read_a_suspect() {
+    let (oracle, mut order) = oracle(0, 100);
+    let _mark = oracle.register(Access::ReadWrite, 0);
+    let (first, second) = (order.assign(&oracle).unwrap(), order.assign(&oracle).unwrap());
+    order.record(&oracle, &second, [Write::key(KEYSPACE, b"a")]);
+    order.record(&oracle, &first, [Write::key(KEYSPACE, b"a")]);
+    first.complete();
+    second.complete();
+    let between = oracle.register_at(1, Access::ReadWrite, 0).unwrap();
+    let mut reads = ReadSet::new();
+    reads.add_point(KEYSPACE, b"a");
+    let reads = reads.seal();
+    assert_eq!(oracle.validation(&between).suspects(&reads).count(), 1, "the second write of the key is overwritten");
+}
+
+#[test]
 fn what_is_read_again_and_again_is_kept_once() {
     let mut reads = ReadSet::new();
     for round in 0..100_000u32 {

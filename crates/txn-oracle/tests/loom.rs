@@ -15,8 +15,8 @@ use base::sync::{Arc, Mutex};
 use base::thread::{JoinHandle, spawn};
 use base::{KeyspaceId, Version};
 use txn_oracle::{
-    Access, AssignError, CommitOrder, Fault, Faults, InFlight, KeyRange, Oracle, OracleOptions, ReadMark, ReadSet,
-    SealedReads, Verdict, Write,
+    Access, AssignError, CommitOrder, Fault, Faults, InFlight, Oracle, OracleOptions, ReadMark, ReadSet, SealedReads,
+    Verdict, Write,
 };
 
 const KEYSPACE: KeyspaceId = KeyspaceId(7);
@@ -198,38 +198,6 @@ fn a_write_in_flight_is_a_conflict_though_the_tree_does_not_show_it() {
         preemptions_max: None,
         body: write_in_flight,
         bugs: &[(Fault::RecentKeysForgotten, "the update of 1 is lost")],
-    }
-    .holds_and_fails_without_its_rules();
-}
-
-/// A range deletion was recorded; a later write that records nothing has no more use for the list of ranges, but a
-/// transaction that cannot see that write's mark yet has.
-fn ranges_dropped_by_a_blind_write(fault: Option<Fault>) {
-    let store = Store::new(fault);
-    let earlier = store.oracle.register(Access::ReadWrite, 0);
-    let mut order = store.order.lock();
-    let deletion = order.assign(&store.oracle).unwrap();
-    order.record(&store.oracle, &deletion, [Write::Range(KeyRange { keyspace: KEYSPACE, start: X, end: Some(Y) })]);
-    drop(order);
-    store.tree.lock().push((X, deletion.version()));
-    drop(earlier);
-    let writer = {
-        let store = Arc::clone(&store);
-        go(move || store.put(Y))
-    };
-    let mark = store.oracle.register(Access::ReadWrite, 0);
-    deletion.complete();
-    assert_eq!(store.transact(&mark, X, X), None, "the deletion of {X:?} is lost");
-    writer.join().unwrap();
-}
-
-#[test]
-fn a_range_deletion_is_not_forgotten_before_all_know_that_it_is() {
-    Story {
-        test: "a_range_deletion_is_not_forgotten_before_all_know_that_it_is",
-        preemptions_max: None,
-        body: ranges_dropped_by_a_blind_write,
-        bugs: &[(Fault::UnlistedKeepsFloor, "is lost")],
     }
     .holds_and_fails_without_its_rules();
 }
