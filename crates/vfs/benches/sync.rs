@@ -1,7 +1,7 @@
 //! What one append and its sync cost, by the way the space was made and the bytes got there:
 //! `cargo bench -p vfs --bench sync`. On the disk of the temporary directory (`TMPDIR`); a RAM disk shows nothing.
 //!
-//! The files are made by hand, since `RealFs` has only the ways that the figures speak for.
+//! All but the `real_fs` rows make their files by hand, since `RealFs` has only the ways that the figures speak for.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use divan::Bencher;
 use memmap2::{MmapMut, MmapOptions};
 use rustix::fs::{FallocateFlags, fallocate};
+use vfs::{AppendMode, AppendOptions, RealFs, Vfs};
 
 const FILE_BYTES: usize = 64 << 20;
 const SIZES: [usize; 3] = [128, 4 << 10, 64 << 10];
@@ -128,4 +129,27 @@ fn mapped_allocated_msync(bencher: Bencher<'_, '_>, len: usize) {
 #[divan::bench(args = SIZES, sample_count = 300, sample_size = 1)]
 fn mapped_zeroed_fdatasync(bencher: Bencher<'_, '_>, len: usize) {
     map_and_sync(bencher, len, Space::Zeroed, by_fdatasync);
+}
+
+fn append_and_sync(bencher: Bencher<'_, '_>, len: usize, mode: AppendMode) {
+    let fs = RealFs::new();
+    let path = std::env::temp_dir().join(format!("vfs-bench-sync-{}", std::process::id()));
+    let mut file = fs.create_append(&path, AppendOptions { mode, preallocate_bytes: FILE_BYTES as u64 }).unwrap();
+    file.sync().unwrap();
+    let bytes = vec![0x5a; len];
+    bencher.bench_local(|| {
+        file.append(&bytes).unwrap();
+        file.sync().unwrap();
+    });
+    fs.remove_file(&path).unwrap();
+}
+
+#[divan::bench(args = SIZES, sample_count = 300, sample_size = 1)]
+fn real_fs_mapped(bencher: Bencher<'_, '_>, len: usize) {
+    append_and_sync(bencher, len, AppendMode::Mapped);
+}
+
+#[divan::bench(args = SIZES, sample_count = 300, sample_size = 1)]
+fn real_fs_written(bencher: Bencher<'_, '_>, len: usize) {
+    append_and_sync(bencher, len, AppendMode::Written);
 }

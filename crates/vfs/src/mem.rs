@@ -178,12 +178,13 @@ impl MemFs {
         &self,
         operation: Operation,
         path: &Path,
-        change: impl FnOnce(&Tree) -> io::Result<NameChange>,
+        change: impl FnOnce(&Tree) -> io::Result<Option<NameChange>>,
     ) -> Result<()> {
         self.mutate(|sequence| {
             let mut tree = self.inner.tree.lock();
-            let change = change(&tree)?;
-            tree.change(sequence, change);
+            if let Some(change) = change(&tree)? {
+                tree.change(sequence, change);
+            }
             Ok(())
         })
         .map_err(|error| Error::new(operation, path, error))
@@ -193,7 +194,7 @@ impl MemFs {
     fn create(&self, operation: Operation, path: &Path) -> Result<Arc<Node>> {
         let node = self.node(Content::default());
         self.change_names(operation, path, |tree| {
-            Ok(NameChange::Link { to: tree.free_place(path)?, node: Arc::clone(&node) })
+            Ok(Some(NameChange::Link { to: tree.free_place(path)?, node: Arc::clone(&node) }))
         })?;
         Ok(node)
     }
@@ -234,23 +235,25 @@ impl Vfs for MemFs {
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         self.change_names(Operation::Rename, from, |tree| {
             let node = tree.file(from)?;
-            if let Some(Found::Dir) = tree.find(to) {
-                return Err(io::ErrorKind::IsADirectory.into());
+            match tree.find(to) {
+                Some(Found::Dir) => Err(io::ErrorKind::IsADirectory.into()),
+                // As POSIX has it, two names of one file both stay.
+                Some(Found::File(target)) if Arc::ptr_eq(&target, &node) => Ok(None),
+                _ => Ok(Some(NameChange::Rename { from: tree.place(from)?, to: tree.place(to)?, node })),
             }
-            Ok(NameChange::Rename { from: tree.place(from)?, to: tree.place(to)?, node })
         })
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {
         self.change_names(Operation::Remove, path, |tree| {
             tree.file(path)?;
-            Ok(NameChange::Unlink { from: tree.place(path)? })
+            Ok(Some(NameChange::Unlink { from: tree.place(path)? }))
         })
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
         self.change_names(Operation::Link, from, |tree| {
-            Ok(NameChange::Link { node: tree.file(from)?, to: tree.free_place(to)? })
+            Ok(Some(NameChange::Link { node: tree.file(from)?, to: tree.free_place(to)? }))
         })
     }
 

@@ -384,6 +384,8 @@ fn hard_links_are_two_names_of_one_file(place: &Place) {
     place.fs.hard_link(&place.path("first"), &place.path("second")).unwrap();
     let taken = place.fs.hard_link(&place.path("first"), &place.path("second")).unwrap_err();
     assert_eq!(taken.io().kind(), std::io::ErrorKind::AlreadyExists);
+    place.fs.rename(&place.path("first"), &place.path("second")).unwrap();
+    assert!(place.exists("first"), "a rename onto another name of the same file does nothing");
     place.fs.truncate(&place.path("first"), 3).unwrap();
     place.fs.remove_file(&place.path("first")).unwrap();
     assert_eq!(place.read("second"), b"sha");
