@@ -97,7 +97,7 @@ pub(crate) const fn data_room(offset: u64) -> Option<usize> {
 }
 
 /// How fragments of one log are told from all other bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Framing {
     crc_salt: u32,
     number_low: u32,
@@ -149,6 +149,18 @@ impl Framing {
         }
     }
 
+    /// Length of what may be a fragment at `offset`, all but the checksum considered.
+    pub(crate) fn unsigned_len(&self, offset: u64, rest: &[u8]) -> Option<usize> {
+        let (header, behind) = rest.split_first_chunk::<FRAGMENT_HEADER_LEN>()?;
+        let (_, len) = self.parse_header(offset, header).ok()?;
+        (len <= behind.len()).then_some(FRAGMENT_HEADER_LEN + len)
+    }
+
+    /// The framing of the same log if the checksum of the fragment at `offset` started from `crc_start`.
+    pub(crate) const fn starting_from(&self, crc_start: u32, offset: u64) -> Self {
+        Self { crc_salt: crc_start ^ low_32(offset), number_low: self.number_low }
+    }
+
     fn parse_fragment<'a>(
         &self,
         offset: u64,
@@ -156,25 +168,32 @@ impl Framing {
         rest: &'a [u8],
         behind: &'a [u8],
     ) -> Result<Fragment<'a>, Damage> {
-        let [crc_0, crc_1, crc_2, crc_3, len_0, len_1, kind, number @ ..] = *header;
+        let (kind, len) = self.parse_header(offset, header)?;
+        let data = behind.get(..len).ok_or(Damage::Cut)?;
+        let whole_len = FRAGMENT_HEADER_LEN + len;
+        let expected = self.crc(offset, rest.get(4..whole_len).ok_or(Damage::Cut)?);
+        let [found @ .., _, _, _, _, _, _, _] = *header;
+        let found = u32::from_le_bytes(found);
+        if found != expected {
+            return Err(Damage::Checksum { expected, found });
+        }
+        let (synced, data) = split_synced(kind, offset, data)?;
+        Ok(Fragment { kind, synced, data, len: whole_len })
+    }
+
+    /// Kind and length of the data.
+    fn parse_header(&self, offset: u64, header: &[u8; FRAGMENT_HEADER_LEN]) -> Result<(FragmentKind, usize), Damage> {
+        let [_, _, _, _, len_0, len_1, kind, number @ ..] = *header;
         let kind = FragmentKind::from_byte(kind).ok_or(Damage::Type(kind))?;
         let number_low = u32::from_le_bytes(number);
         if number_low != self.number_low {
             return Err(Damage::LogNumber { expected: self.number_low, found: number_low });
         }
         let len = u16::from_le_bytes([len_0, len_1]);
-        if len == 0 || usize::from(len) > room(offset) - FRAGMENT_HEADER_LEN {
+        if len == 0 || data_room(offset).is_none_or(|room| usize::from(len) > room) {
             return Err(Damage::Length(len));
         }
-        let data = behind.get(..usize::from(len)).ok_or(Damage::Cut)?;
-        let whole_len = FRAGMENT_HEADER_LEN + usize::from(len);
-        let expected = self.crc(offset, rest.get(4..whole_len).ok_or(Damage::Cut)?);
-        let found = u32::from_le_bytes([crc_0, crc_1, crc_2, crc_3]);
-        if found != expected {
-            return Err(Damage::Checksum { expected, found });
-        }
-        let (synced, data) = split_synced(kind, offset, data)?;
-        Ok(Fragment { kind, synced, data, len: whole_len })
+        Ok((kind, usize::from(len)))
     }
 
     fn crc(&self, offset: u64, checked: &[u8]) -> u32 {

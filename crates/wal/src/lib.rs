@@ -7,6 +7,7 @@ mod fragment;
 mod header;
 mod offsets;
 mod reader;
+mod salt;
 mod sync;
 mod tail;
 mod window;

@@ -21,12 +21,12 @@ use crate::header::{self, ExpectedLog, LOG_HEADER_LEN, LogHeader};
 use crate::offsets::SyncedOffsets;
 use crate::window::Window;
 use crate::writer::RECORD_LEN_MAX;
-use crate::{Result, tail};
+use crate::{Error, Result, salt, tail};
 
 mod assemble;
 mod ending;
 
-use assemble::{Found, Step};
+use assemble::{Bad, Found, Step};
 
 /// What a reader makes of bytes that are not a whole record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -84,8 +84,9 @@ enum State {
 impl LogReader {
     /// Opens the log at `path` and reads its header.
     ///
-    /// A header that is not whole makes an empty, torn log if nothing was written behind it, or if it is all zeros: it
-    /// is not synced before the first record, and power may be lost in between.
+    /// A header that is not whole makes an empty, torn log if nothing was written behind it, or if it is all zeros and
+    /// no record behind it proves that the log had been synced: the header is not synced before the first record, and
+    /// power may be lost in between.
     ///
     /// # Errors
     /// When the file cannot be read, is not the log that was asked for, or its header is damaged.
@@ -182,27 +183,31 @@ impl LogReader {
                 self.position = LOG_HEADER_LEN as u64;
                 self.whole_end = self.position;
             }
-            Err(error) => {
-                let ends_here = match self.mode {
-                    _ if header::is_whole(&bytes) => false,
-                    RecoveryMode::PointInTime | RecoveryMode::SkipCorrupt => true,
-                    RecoveryMode::AbsoluteConsistency => false,
-                    RecoveryMode::Default => self.is_torn_header(&bytes, expect)?,
-                };
-                if !ends_here {
-                    return Err(error);
-                }
-                self.end_torn(Damage::Header)?;
-            }
+            Err(error) if header::is_whole(&bytes) => return Err(error),
+            Err(error) => self.without_header(&bytes, expect, error)?,
         }
         Ok(())
     }
 
-    /// Whether a header that is not whole can be one that never reached the disk: nothing was written behind it, or its
-    /// sector is still the zeros of allocation. A foreign file is not that.
-    fn is_torn_header(&mut self, bytes: &[u8], expect: &ExpectedLog) -> Result<bool> {
-        let behind = self.window.data_end(LOG_HEADER_LEN as u64)?;
-        Ok(is_zero(bytes) || (behind <= LOG_HEADER_LEN as u64 && header::may_become(bytes, expect.kind)))
+    /// Goes on without a whole header, or gives back the error that reading it gave.
+    fn without_header(&mut self, bytes: &[u8], expect: &ExpectedLog, error: Error) -> Result<()> {
+        let data_end = self.window.data_end(0)?;
+        let framing = salt::recover(&mut self.window, &self.framing, data_end)?;
+        if let Some(framing) = framing {
+            self.highest = tail::highest_synced(&mut self.window, &framing, 0, data_end)?;
+        }
+        let nothing_behind = data_end <= LOG_HEADER_LEN as u64;
+        let is_torn =
+            self.highest.log == 0 && (is_zero(bytes) || (nothing_behind && header::may_become(bytes, expect.kind)));
+        match (self.mode, framing) {
+            (RecoveryMode::SkipCorrupt, Some(framing)) => {
+                self.framing = framing;
+                self.judge(&Bad { start: 0, at: 0, cause: Damage::Header })
+            }
+            (RecoveryMode::Default, _) if is_torn => self.end_torn(Damage::Header),
+            (RecoveryMode::PointInTime | RecoveryMode::SkipCorrupt, _) => self.end_torn(Damage::Header),
+            (RecoveryMode::Default | RecoveryMode::AbsoluteConsistency, _) => Err(error),
+        }
     }
 
     fn record(&self, found: &Found) -> Record<'_> {

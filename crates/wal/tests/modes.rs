@@ -105,16 +105,24 @@ fn salvage_passes_over_many_damaged_stretches_and_lists_each() {
 }
 
 #[test]
-fn a_damaged_header_ends_the_log_at_its_start_where_damage_is_no_error() {
-    let mut bytes = write(5, &[30, 40], After::EachRecordSync, true).bytes;
-    bytes[40] ^= 1;
-    for mode in [RecoveryMode::Default, RecoveryMode::AbsoluteConsistency] {
-        assert_eq!(corruption(&bytes, mode).offset, 0);
-    }
-    for mode in [RecoveryMode::PointInTime, RecoveryMode::SkipCorrupt] {
-        let back = read_bytes(&bytes, mode).unwrap();
-        assert_eq!((back.end.kind, back.end.offset), (EndKind::Torn(Damage::Header), 0));
-        assert!(back.end.dropped_bytes > 200);
+fn a_damaged_header_is_an_error_an_empty_log_or_all_that_can_be_salvaged_without_it() {
+    let written = write(5, &[30, 40, 50], After::EachRecordSync, true);
+    let all = written.bytes.len() as u64;
+    for (from, to, kept) in [(40, 41, 0), (0, 128, 0), (0, 150, 1)] {
+        let mut bytes = written.bytes.clone();
+        bytes[from..to].iter_mut().for_each(|byte| *byte ^= 0x55);
+        for mode in [RecoveryMode::Default, RecoveryMode::AbsoluteConsistency] {
+            assert_eq!(corruption(&bytes, mode).offset, 0);
+        }
+        let point = read_bytes(&bytes, RecoveryMode::PointInTime).unwrap();
+        assert_eq!((point.end.kind, point.end.offset), (EndKind::Torn(Damage::Header), 0));
+        assert_eq!(point.end.dropped_bytes, all - 2, "two trailing zeros of the last synced offsets aside");
+
+        let salvaged = read_bytes(&bytes, RecoveryMode::SkipCorrupt).unwrap();
+        assert_eq!(salvaged.payloads(), written.whole_below(all)[kept..]);
+        assert_eq!((salvaged.end.kind, salvaged.end.dropped_bytes), (EndKind::Closed, 0));
+        let bytes = if kept == 0 { 128 } else { written.ends[kept - 1] };
+        assert_eq!(salvaged.skipped, [Skipped { offset: 0, bytes, cause: Damage::Header }]);
     }
 }
 

@@ -119,6 +119,31 @@ fn an_empty_log_can_be_closed_and_found_damaged() {
 }
 
 #[test]
+fn a_first_sector_that_was_lost_is_rot_if_the_log_had_been_synced_and_a_torn_log_if_not() {
+    let short: &[usize] = &[300; 20];
+    for lens in [short, &SPANNING, &[40_000, 50_000, 60_000]] {
+        for lost in [512, 4_096, 32_768] {
+            for close in [false, true] {
+                let synced = write(8, lens, After::EachRecordSync, close);
+                if lost > synced.bytes.len() / 2 {
+                    continue;
+                }
+                let zeroed = |written: &Written| {
+                    let mut bytes = written.bytes.clone();
+                    bytes[..lost].fill(0);
+                    bytes
+                };
+                assert_eq!(corruption(&zeroed(&synced), RecoveryMode::Default).offset, 0);
+                let unsynced = zeroed(&write(8, lens, After::NeverSync, false));
+                let back = read_bytes(&unsynced, RecoveryMode::Default).unwrap();
+                assert_eq!((back.end.kind, back.end.offset), (EndKind::Torn(Damage::Header), 0));
+                assert_eq!(back.end.dropped_bytes, unsynced.len() as u64);
+            }
+        }
+    }
+}
+
+#[test]
 fn damage_stays_the_answer_once_it_was_given() {
     let written = write(6, &[30, 40, 50], After::EachRecordSync, false);
     let fs = store_with(&flipped(&written.bytes, written.ends[0] as usize + 20, 0));
