@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use base::{InternalKey, SegmentId, TableId, Version};
+use base::{EntryKind, InternalKey, InternalKeyRef, SegmentId, TableId, Version};
 
 /// What is known of a whole table. All sums are of bytes before compression.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,66 @@ pub struct TableSummary {
     pub stored_bytes: u64,
     /// The segments of the value log that entries point into, ascending.
     pub segments: Vec<SegmentId>,
+}
+
+impl TableSummary {
+    /// Of a table without entries.
+    pub(crate) fn empty(id: TableId) -> Self {
+        Self {
+            id,
+            file_size: 0,
+            smallest: InternalKey::default(),
+            largest: InternalKey::default(),
+            min_version: Version::MAX,
+            max_version: 0,
+            entries: 0,
+            user_keys: 0,
+            tombstones: 0,
+            blocks: 0,
+            user_key_bytes: 0,
+            value_bytes: 0,
+            stale_bytes: 0,
+            uncompressed_bytes: 0,
+            stored_bytes: 0,
+            segments: Vec::new(),
+        }
+    }
+
+    /// Counts an entry behind those counted so far; `new_key` says whether its user key is not that of the last.
+    #[inline]
+    pub(crate) fn count(
+        &mut self,
+        key: InternalKeyRef<'_>,
+        entry_len: usize,
+        new_key: bool,
+        kind: EntryKind,
+        segment: Option<SegmentId>,
+    ) {
+        if self.entries == 0 {
+            self.smallest.assign(key);
+        }
+        if new_key {
+            self.largest.assign(key);
+            self.user_keys += 1;
+        } else {
+            self.largest.version = key.version;
+        }
+        let tombstone = kind == EntryKind::Delete;
+        if tombstone || !new_key {
+            self.stale_bytes += (key.user_key.len() + entry_len) as u64;
+        }
+        self.tombstones += u64::from(tombstone);
+        self.entries += 1;
+        self.min_version = self.min_version.min(key.version);
+        self.max_version = self.max_version.max(key.version);
+        self.user_key_bytes += key.user_key.len() as u64;
+        self.value_bytes += entry_len as u64;
+        if let Some(segment) = segment
+            && let Err(place) = self.segments.binary_search(&segment)
+        {
+            self.segments.insert(place, segment);
+        }
+    }
 }
 
 /// The name of a table: its number in at least six digits, then `.sst`.
