@@ -32,11 +32,14 @@ struct Fixture {
 
 impl Fixture {
     fn new(mode: AppendMode, io_mode: IoMode, verify: bool) -> Result<Self> {
+        Self::with(Options { mode, io_mode, verify, ..Options::new(StoreId([1; 16])) })
+    }
+
+    fn with(options: Options) -> Result<Self> {
         let fs = RealFs::new();
         let mut random = [0; 8];
         fs.fill_random(&mut random)?;
         let dir = std::env::temp_dir().join(format!("vlog-bench-{:016x}", u64::from_ne_bytes(random)));
-        let options = Options { mode, io_mode, verify, ..Options::new(StoreId([1; 16])) };
         let (log, _) = ValueLog::open(Arc::new(fs), &dir, options, RecoveryInput::default())?;
         log.finish_recovery()?;
         Ok(Self { fs, dir, log })
@@ -70,12 +73,12 @@ fn value(kib: usize) -> Vec<u8> {
     value
 }
 
-fn bench_append(bencher: Bencher, kib: usize, mode: AppendMode) {
+fn bench_append(bencher: Bencher, kib: usize, mode: AppendMode, preallocate_bytes: u64) {
     let value = value(kib);
     let count = ROUND_BYTES / value.len();
     bencher
         .counter(BytesCount::new(count * value.len()))
-        .with_inputs(|| Fixture::new(mode, IoMode::Mapped, true))
+        .with_inputs(|| Fixture::with(Options { mode, preallocate_bytes, ..Options::new(StoreId([1; 16])) }))
         .bench_local_values(|fixture| {
             let fixture = fixture?;
             black_box(fixture.append(&value, count)?);
@@ -83,14 +86,45 @@ fn bench_append(bencher: Bencher, kib: usize, mode: AppendMode) {
         });
 }
 
+/// Appends with a sync for every 64 KiB, as commits that ask for it do.
+fn bench_append_sync(bencher: Bencher, mode: AppendMode, preallocate_bytes: u64) {
+    let value = value(4);
+    bencher
+        .counter(BytesCount::new(16 * 16 * value.len()))
+        .with_inputs(|| Fixture::with(Options { mode, preallocate_bytes, ..Options::new(StoreId([1; 16])) }))
+        .bench_local_values(|fixture| {
+            let fixture = fixture?;
+            for _ in 0..16 {
+                fixture.append(&value, 16)?;
+                fixture.log.sync()?;
+            }
+            Result::Ok(fixture)
+        });
+}
+
+#[divan::bench(args = [0, 1 << 20, 16 << 20], sample_count = 10, sample_size = 1)]
+fn sync_mapped(bencher: Bencher, preallocate_bytes: u64) {
+    bench_append_sync(bencher, AppendMode::Mapped, preallocate_bytes);
+}
+
+#[divan::bench(args = [0, 1 << 20, 16 << 20], sample_count = 10, sample_size = 1)]
+fn sync_written(bencher: Bencher, preallocate_bytes: u64) {
+    bench_append_sync(bencher, AppendMode::Written, preallocate_bytes);
+}
+
+#[divan::bench(args = KIB, sample_count = 10, sample_size = 1)]
+fn append_written_unallocated(bencher: Bencher, kib: usize) {
+    bench_append(bencher, kib, AppendMode::Written, 0);
+}
+
 #[divan::bench(args = KIB, sample_count = 10, sample_size = 1)]
 fn append_mapped(bencher: Bencher, kib: usize) {
-    bench_append(bencher, kib, AppendMode::Mapped);
+    bench_append(bencher, kib, AppendMode::Mapped, 16 << 20);
 }
 
 #[divan::bench(args = KIB, sample_count = 10, sample_size = 1)]
 fn append_written(bencher: Bencher, kib: usize) {
-    bench_append(bencher, kib, AppendMode::Written);
+    bench_append(bencher, kib, AppendMode::Written, 16 << 20);
 }
 
 /// Every value once, in random order; sealed segments unless the log is still growing.
@@ -161,21 +195,15 @@ fn seal(bencher: Bencher, kib: usize) {
         });
 }
 
-/// A roll alone: what the append that meets a full segment waits for.
-#[divan::bench(sample_count = 50, sample_size = 1)]
+/// A roll alone: what the append that meets a full segment waits for. Few enough that the leased ids last.
+#[divan::bench(sample_count = 30, sample_size = 1)]
 fn roll(bencher: Bencher) {
     let fixture = Fixture::new(AppendMode::Mapped, IoMode::Mapped, true);
-    let number = std::cell::Cell::new(0);
     bencher
-        .with_inputs(|| {
-            if let Ok(fixture) = &fixture {
-                fixture.log.close_active();
-                while fixture.log.seal_full().unwrap_or(false) {}
-            }
-        })
-        .bench_local_values(|()| {
-            number.set(number.get() + 1);
+        .with_inputs(|| fixture.as_ref().map(|fixture| fixture.log.close_active()).map_err(ToString::to_string))
+        .bench_local_values(|closed| {
+            closed?;
             let fixture = fixture.as_ref().map_err(ToString::to_string)?;
-            fixture.append_one(number.get(), b"first").map_err(|error| error.to_string())
+            fixture.append_one(1, b"first").map_err(|error| error.to_string())
         });
 }

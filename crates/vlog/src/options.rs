@@ -25,8 +25,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Records after which the next one starts a new segment (default 1,048,576).
     pub segment_entries: u64,
-    /// How records are appended: mapped (default) or written. Buffered is refused: records are read before they are
-    /// synced.
+    /// How records are appended: written (default), one to three system calls each, or mapped, none. Written is faster
+    /// from 16 KiB on, and with syncs. Buffered is refused: records are read before they are synced.
     pub mode: AppendMode,
     /// Bytes that a segment is allocated ahead by (default 16 MiB; never more than `segment_bytes`).
     pub preallocate_bytes: u64,
@@ -46,7 +46,7 @@ impl Options {
             store,
             segment_bytes: 256 << 20,
             segment_entries: 1 << 20,
-            mode: AppendMode::Mapped,
+            mode: AppendMode::Written,
             preallocate_bytes: 16 << 20,
             io_mode: IoMode::Mapped,
             verify: true,

@@ -147,6 +147,17 @@ struct Unsealed {
     file_len: u64,
 }
 
+/// The file of an unlisted segment whose header is not whole, and what is wrong with it. Where nothing says that it had
+/// been synced, it holds nothing: no record is written before its segment's header, and one whose making failed may stay.
+type Headless = (PathBuf, Box<Corruption>);
+
+/// Unlisted segments by id.
+#[derive(Default)]
+struct Candidates {
+    whole: BTreeMap<SegmentId, Unsealed>,
+    headless: BTreeMap<SegmentId, Headless>,
+}
+
 impl Opening<'_> {
     fn sealed(&self) -> Result<Vec<Arc<Segment>>> {
         self.manifest.segments.iter().map(|(id, sealed)| self.sealed_segment(*id, sealed).map(Arc::new)).collect()
@@ -185,8 +196,11 @@ impl Opening<'_> {
 
     /// The segments that were open when the last run ended and hold records.
     fn unsealed(&self, synced: ValueLogHead, recovery: &mut VlogRecovery) -> Result<Vec<Arc<Segment>>> {
-        let candidates = self.candidates(synced, recovery)?;
-        let synced_ends = self.synced_ends(synced, &candidates)?;
+        let Candidates { whole: candidates, headless } = self.candidates()?;
+        let synced_ends = self.synced_ends(synced, &candidates, &headless)?;
+        for (path, cause) in headless.values() {
+            recovery.torn_tails.extend(torn_tail(path, &*self.vfs.open_read(path)?, 0, &cause.what)?);
+        }
         // What a successor says of the end holds whether or not it was synced: nothing was acknowledged behind it.
         let full_ends: BTreeMap<SegmentId, u64> = candidates
             .values()
@@ -201,10 +215,9 @@ impl Opening<'_> {
         Ok(recovered)
     }
 
-    /// Unlisted segments by id. One whose header never was written whole holds nothing; that it may be so is judged
-    /// here, since nothing behind it can have been synced then.
-    fn candidates(&self, synced: ValueLogHead, recovery: &mut VlogRecovery) -> Result<BTreeMap<SegmentId, Unsealed>> {
-        let mut candidates = BTreeMap::new();
+    /// Unlisted segments by id.
+    fn candidates(&self) -> Result<Candidates> {
+        let mut candidates = Candidates::default();
         for (name, path) in &self.files {
             let FileName::Segment(id) = *name else { continue };
             if id < self.manifest.open_from {
@@ -219,12 +232,8 @@ impl Opening<'_> {
             let file = self.vfs.open_read(path)?;
             let file_len = file.len()?;
             match SegmentHeader::decode(path, self.options.store, id, &read_header(&*file, file_len)?) {
-                Ok(header) => {
-                    candidates.insert(id, Unsealed { header, file, file_len });
-                }
-                Err(Error::Corruption(cause)) if id > synced.segment || synced.offset == 0 => {
-                    recovery.torn_tails.extend(torn_tail(path, &*file, 0, &cause.what)?);
-                }
+                Ok(header) => drop(candidates.whole.insert(id, Unsealed { header, file, file_len })),
+                Err(Error::Corruption(cause)) => drop(candidates.headless.insert(id, (path.clone(), cause))),
                 Err(error) => return Err(error),
             }
         }
@@ -236,6 +245,7 @@ impl Opening<'_> {
         &self,
         synced: ValueLogHead,
         candidates: &BTreeMap<SegmentId, Unsealed>,
+        headless: &BTreeMap<SegmentId, Headless>,
     ) -> Result<BTreeMap<SegmentId, u64>> {
         let mut ends = BTreeMap::new();
         if synced.offset == 0 || synced.segment < self.manifest.open_from {
@@ -250,6 +260,9 @@ impl Opening<'_> {
         let mut seen = BTreeSet::new();
         while head.offset > 0 && head.segment >= self.manifest.open_from && seen.insert(head.segment) {
             let Some(unsealed) = candidates.get(&head.segment) else {
+                if let Some((_, cause)) = headless.get(&head.segment) {
+                    return Err(Error::Corruption(cause.clone()));
+                }
                 let path = segment_path(self.dir, head.segment);
                 let wrong = Corruption::new(path, 0, "missing segment");
                 return Err(wrong.with_values(format!("{} synced bytes", head.offset), "no file").into());

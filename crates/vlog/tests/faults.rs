@@ -195,6 +195,27 @@ fn a_full_disk_refuses_the_next_segment_and_clears_when_space_returns() {
 }
 
 #[test]
+fn what_is_left_of_a_segment_that_could_not_be_made_is_in_nobody_s_way() {
+    let (memory, fs) = faulty();
+    let log = open_on(&|| Arc::new(fs.clone()), Options { segment_entries: 2, ..small() });
+    let first = fill(&log, 2, 50);
+    fs.arm(Fault::on(Operation::Append, Cause::Io).after_bytes(50));
+    fs.arm(Fault::on(Operation::Remove, Cause::Io));
+    Sample::of(2, 50).append(&log).unwrap_err();
+    assert!(names(&memory).contains(&"000002.vlog".to_owned()));
+    let second = fill(&log, 2, 50);
+    assert_eq!(second[0].1.segment.0, 3);
+    let synced = log.sync().unwrap();
+    let (log, recovery) = begin(&memory.crash_image(CrashMode::KeepAll, 1), small(), synced).unwrap();
+    let reported: Vec<_> = recovery.torn_tails.iter().map(|torn| (&*torn.path, torn.dropped_bytes)).collect();
+    assert_eq!(reported, [(&*path("000002.vlog"), 50)]);
+    log.finish_recovery().unwrap();
+    assert_all(&log, &first);
+    assert_all(&log, &second);
+    assert_eq!(log.remove_orphans().unwrap(), 1);
+}
+
+#[test]
 fn a_seal_that_lacks_space_is_tried_again_and_appends_go_on_meanwhile() {
     for suffix in [".hint.tmp", "VLOG-MANIFEST.tmp"] {
         for operation in [Operation::Create, Operation::Append, Operation::Sync, Operation::Rename] {
