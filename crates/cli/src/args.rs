@@ -33,8 +33,8 @@ pub(crate) enum Command {
     Del(Del),
     /// Prints entries, one a line
     Scan(Scan),
-    /// Prints what the store is made of
-    Info(Store),
+    /// Prints what the store is made of, and what opening it found
+    Info(Info),
     /// Reads everything and compares every checksum
     Verify(Store),
 }
@@ -43,6 +43,15 @@ pub(crate) enum Command {
 pub(crate) struct Store {
     /// The store's folder
     pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// The store's folder
+    pub(crate) store: PathBuf,
+    /// Names every table
+    #[arg(long)]
+    pub(crate) tables: bool,
 }
 
 #[derive(Debug, Args)]

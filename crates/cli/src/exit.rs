@@ -46,6 +46,14 @@ impl Failure {
         Self::new(Code::Usage, message)
     }
 
+    /// A store that could not be opened. What the tool passes is in range, so an invalid argument is a wrong folder.
+    pub(crate) fn at_open(error: engine::Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidArgument => Self::new(Code::Incompatible, error.to_string()),
+            _ => error.into(),
+        }
+    }
+
     /// A failed operation on a file that is not the store's.
     pub(crate) fn file(path: &Path, error: &io::Error) -> Self {
         Self::new(code_of(error), format!("{}: {error}", path.display()))

@@ -20,13 +20,18 @@ pub(crate) const VALUE_LEN_MAX: u64 = (4 << 30) - (128 << 10);
 /// A store that is there, for reading only.
 pub(crate) fn open_for_reading(path: &Path) -> Result<Db, Failure> {
     must_exist(path)?;
-    Ok(Options::new().open_read_only(path)?)
+    Options::new().open_read_only(path).map_err(Failure::at_open)
+}
+
+/// A store for reading and writing, made if it is not there.
+pub(crate) fn open_or_create(path: &Path, options: Options) -> Result<Db, Failure> {
+    options.open(path).map_err(Failure::at_open)
 }
 
 /// A store that is there, for reading and writing.
 pub(crate) fn open_existing(path: &Path) -> Result<Db, Failure> {
     must_exist(path)?;
-    Ok(Options::new().create_if_missing(false).open(path)?)
+    Options::new().create_if_missing(false).open(path).map_err(Failure::at_open)
 }
 
 fn must_exist(path: &Path) -> Result<(), Failure> {

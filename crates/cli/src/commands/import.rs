@@ -15,7 +15,7 @@ use crate::left_out::LeftOut;
 use crate::lines::{Format, Lines};
 use crate::marker::Marker;
 use crate::progress::Progress;
-use crate::store::{BatchWriter, VALUE_LEN_MAX, must_be_apart};
+use crate::store::{BatchWriter, VALUE_LEN_MAX, must_be_apart, open_or_create};
 use crate::walk::{Found, Walk};
 
 const READ_BUFFER_BYTES: usize = 1 << 20;
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Import) -> Result<Code, Failure> {
     if let Some(codec) = arguments.compression {
         options = options.compression(compression(codec));
     }
-    let db = options.open(&arguments.store)?;
+    let db = open_or_create(&arguments.store, options)?;
     let mut work = Work { writer: BatchWriter::new(&db), totals: Totals::default(), left_out: LeftOut::default() };
     let result = match source {
         Source::Folder(walk) => work.import_folder(walk).map(|()| ("file", "files")),

@@ -7,7 +7,7 @@ use engine::{Options, WriteBatch};
 use crate::args::{Del, Get, Put};
 use crate::escape::escape;
 use crate::exit::{Code, Failure};
-use crate::store::{open_existing, open_for_reading, read_value, typed};
+use crate::store::{open_existing, open_for_reading, open_or_create, read_value, typed};
 
 pub(crate) fn get(arguments: &Get) -> Result<Code, Failure> {
     let key = typed("key", &arguments.key)?;
@@ -30,7 +30,7 @@ pub(crate) fn put(arguments: &Put) -> Result<Code, Failure> {
     };
     let mut batch = WriteBatch::new();
     batch.insert(&key, &value)?;
-    let db = Options::new().open(&arguments.store)?;
+    let db = open_or_create(&arguments.store, Options::new())?;
     db.write(batch)?;
     db.sync()?;
     db.close()?;
