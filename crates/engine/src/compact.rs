@@ -1,0 +1,204 @@
+//! Compaction: what the compactor threads do, and `Db::compact`.
+
+use std::sync::Arc;
+
+use base::limits::LEVELS;
+use base::sync::atomic::Ordering;
+use lsm_levels::{BuildContext, Compaction, CompactionContext, Picker, PickerOptions, ValueDeaths};
+use sstable::TableOptions;
+
+use crate::Result;
+use crate::counters::add;
+use crate::keyspace::KeyspaceState;
+use crate::read::Bounds;
+use crate::store::Store;
+use crate::super_version::SuperVersion;
+
+/// How a manual compaction is done.
+#[derive(Clone, Debug, Default)]
+#[must_use = "options do nothing until a compaction is started with them"]
+pub struct CompactOptions {
+    _private: (),
+}
+
+impl CompactOptions {
+    /// Everything in the range goes down to the lowest level that holds any of it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// What a manual compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Bytes of tables read.
+    pub bytes_read: u64,
+    /// Bytes of tables written.
+    pub bytes_written: u64,
+    /// Entries that nobody can see any more and that were dropped.
+    pub entries_dropped: u64,
+}
+
+impl CompactReport {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+        self.entries_dropped += other.entries_dropped;
+    }
+}
+
+/// Counts a compaction as running, and tells everyone who waits when it ends, either way.
+struct Running<'a>(&'a Store);
+
+impl<'a> Running<'a> {
+    fn new(store: &'a Store) -> Self {
+        store.compactions_running.fetch_add(1, Ordering::AcqRel);
+        Self(store)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.compactions_running.fetch_sub(1, Ordering::AcqRel);
+        self.0.workers.wake_waiters();
+    }
+}
+
+impl Store {
+    /// Does one compaction that is due; `false` if none is.
+    pub(crate) fn compact_step(&self) -> Result<bool> {
+        if self.health.cause().is_some() {
+            return Ok(false);
+        }
+        let picker = self.picker();
+        for keyspace in self.keyspaces.load_full().iter() {
+            let view = keyspace.pin_owned();
+            let discard = self.oracle.discard_version();
+            if let Some(compaction) = self.levels.pick_compaction(keyspace.id, &picker, discard) {
+                // Another compactor may find more to do beside this one.
+                self.workers.wake_compactors();
+                self.run_compaction(keyspace, &view, compaction)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn run_compaction(
+        &self,
+        keyspace: &Arc<KeyspaceState>,
+        view: &SuperVersion,
+        job: Compaction,
+    ) -> Result<CompactReport> {
+        let _running = Running::new(self);
+        let table_options = self.table_options();
+        let new_table_id = || self.levels.new_table_id();
+        let build = BuildContext {
+            vfs: &self.vfs,
+            dir: &self.files.dir,
+            table_options: &table_options,
+            ids: &new_table_id,
+            target_file_bytes: self.options.table_size,
+            cancel: &self.workers.stop,
+            pace: &|_| {},
+        };
+        let now = self.clock.unix_seconds();
+        let context = CompactionContext {
+            build,
+            discard_version: self.oracle.discard_version(),
+            expiry_now: self.oracle.oldest_now(now),
+            versions_to_keep: self.options.versions_to_keep,
+            ordered: view.ordered,
+            memtables_hold_older: &|key, version| memtables_hold_older(view, key, version),
+            grandparent_bytes_max: self.picker().options().grandparent_bytes_max,
+        };
+        let output = job.run(&context)?;
+        let committed = self.levels.commit_compaction(output, self.oracle.last_assigned(), self, || {
+            self.install_version(keyspace);
+        });
+        let stats = match committed {
+            Ok(stats) => stats,
+            Err(error) => return Err(self.job_failed(error.into())),
+        };
+        add(if stats.bytes_written > 0 { &self.counters.compactions } else { &self.counters.moves }, 1);
+        self.workers.set_failure(None);
+        self.update_pace();
+        Ok(CompactReport {
+            bytes_read: stats.bytes_read.iter().sum(),
+            bytes_written: stats.bytes_written,
+            entries_dropped: stats.entries_read - stats.entries_written,
+        })
+    }
+
+    /// Moves everything within the bounds down, level by level.
+    pub(crate) fn compact_range(&self, keyspace: &Arc<KeyspaceState>, bounds: &Bounds) -> Result<CompactReport> {
+        let picker = self.picker();
+        let range = bounds.as_range();
+        let before = self.levels.table_id_bound();
+        let mut report = CompactReport::default();
+        for level in 0..LEVELS {
+            loop {
+                self.check_writable()?;
+                let seen = self.workers.progress();
+                let others_at_work = self.compactions_running.load(Ordering::Acquire) > 0;
+                let view = keyspace.pin_owned();
+                match self.levels.pick_range(keyspace.id, &picker, level, range, before) {
+                    Some(job) => report.add(&self.run_compaction(keyspace, &view, job)?),
+                    // What others hold may be picked once they are done.
+                    None if others_at_work => drop(self.workers.wait_for_progress(seen, None)),
+                    None => break,
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    pub(crate) fn picker(&self) -> Picker {
+        let options = &self.options;
+        Picker::new(PickerOptions {
+            level0_runs_max: options.l0_compaction_trigger,
+            level0_merge_runs_min: options.l0_compaction_trigger + 2,
+            fanout: options.level_multiplier,
+            ..PickerOptions::with_sizes(options.table_size, options.level_base_size)
+        })
+    }
+
+    pub(crate) fn table_options(&self) -> [TableOptions; LEVELS] {
+        let options = TableOptions {
+            block_size: self.options.block_size,
+            compression: self.options.compression,
+            filter: self.options.filter,
+            store: self.id,
+            ..TableOptions::default()
+        };
+        [options; LEVELS]
+    }
+
+    /// Slows writers by how far L0 has grown from the start of the slowdown to the stop.
+    pub(crate) fn update_pace(&self) {
+        let (slow, stop) = (self.options.l0_slowdown_trigger, self.options.l0_stop_trigger);
+        let keyspaces = self.keyspaces.load();
+        let runs = keyspaces.iter().map(|keyspace| keyspace.pin().version.level0_runs()).max().unwrap_or(0);
+        let debt = (runs >= slow).then(|| ((runs - slow) * 1_000 / (stop - slow).max(1)) as u64);
+        self.pacer.set_debt(debt);
+    }
+}
+
+fn memtables_hold_older(view: &SuperVersion, key: &[u8], version: base::Version) -> bool {
+    view.memtables().any(|memtable| memtable.table.get(key, version.saturating_sub(1)).is_some())
+}
+
+impl ValueDeaths for Store {
+    fn prepare(&self, ticket: u64, deaths: &[base::ValuePointer]) -> Result<(), lsm_levels::BoxError> {
+        Ok(self.value_log.prepare_deaths(ticket, deaths)?)
+    }
+
+    fn apply(&self, ticket: u64) -> Result<(), lsm_levels::BoxError> {
+        Ok(self.value_log.apply_deaths(&[ticket])?)
+    }
+
+    fn clear(&self, ticket: u64) -> Result<(), lsm_levels::BoxError> {
+        Ok(self.value_log.clear_deaths(&[ticket])?)
+    }
+}

@@ -1,0 +1,207 @@
+//! Flushing immutable memtables to L0, and what goes with it: sealing segments, removing logs.
+//!
+//! Invariants
+//! 1. Memtables of a keyspace are flushed in their order, oldest first, and only once nobody inserts into them.
+//! 2. Before the edit that publishes the tables is written, every value that they point to is durable; and if another
+//!    keyspace has unflushed data, so is every log that holds a commit of the memtable, so that a power loss cannot
+//!    split a commit between a durable table and a lost log.
+//! 3. The edit that adds the tables moves the keyspace's log number. A log goes once every keyspace's number is above it.
+
+use std::sync::Arc;
+
+use base::{KeyspaceId, LogNumber};
+use lsm_levels::{BuildContext, KeyspaceEdit, MergeCursor, TreeVersion, VersionEdit};
+use wal::LogWriter;
+
+use crate::counters::add;
+use crate::keyspace::KeyspaceState;
+use crate::read::Source;
+use crate::store::Store;
+use crate::super_version::{MemtableHandle, SuperVersion};
+use crate::write::sync::LogPosition;
+use crate::{Error, Result};
+
+impl Store {
+    /// Does one piece of the flusher's work; `false` if there is none.
+    pub(crate) fn flush_step(&self) -> Result<bool> {
+        if self.health.cause().is_some() {
+            return Ok(false);
+        }
+        let worked = self.flush_oldest()? || self.value_log.seal_full()?;
+        if worked {
+            self.workers.set_failure(None);
+        }
+        Ok(worked)
+    }
+
+    /// Flushes the immutable memtables that hold the oldest log, of any keyspace. Memtables that a recovery filled from
+    /// one log go together, as the log is needed until the last of them is in a table.
+    fn flush_oldest(&self) -> Result<bool> {
+        let keyspaces = self.keyspaces.load_full();
+        let oldest = keyspaces
+            .iter()
+            .filter_map(|keyspace| keyspace.pin().immutables.last().map(|memtable| (keyspace, memtable.log())))
+            .min_by_key(|(_, log)| *log);
+        let Some((keyspace, log)) = oldest else { return Ok(false) };
+        let view = keyspace.pin_owned();
+        let memtables: Vec<_> = view.immutables.iter().filter(|memtable| memtable.log() == log).cloned().collect();
+        while !memtables.iter().all(|memtable| memtable.table.is_idle()) {
+            if self.workers.is_stopping() {
+                return Ok(false);
+            }
+            base::thread::yield_now();
+        }
+        self.flush_memtables(keyspace, &memtables)?;
+        self.workers.wake_waiters();
+        self.workers.wake_compactors();
+        Ok(true)
+    }
+
+    fn flush_memtables(&self, keyspace: &Arc<KeyspaceState>, memtables: &[Arc<MemtableHandle>]) -> Result<()> {
+        let next_log = log_after(&keyspace.pin(), memtables);
+        let idle = self.move_idle_keyspaces(keyspace);
+        self.make_durable_for(keyspace, &idle, next_log).inspect_err(|error| self.fail(error))?;
+        let table_options = self.table_options();
+        let new_table_id = || self.levels.new_table_id();
+        let context = BuildContext {
+            vfs: &self.vfs,
+            dir: &self.files.dir,
+            table_options: &table_options,
+            ids: &new_table_id,
+            target_file_bytes: u64::MAX,
+            cancel: &self.workers.stop,
+            pace: &|_| {},
+        };
+        let cursors = memtables.iter().map(|memtable| Source::Memtable(memtable.table.cursor())).collect();
+        let tables = lsm_levels::flush(&context, MergeCursor::new(cursors))?;
+        let mut flushed = KeyspaceEdit::new(keyspace.id);
+        flushed.log_number = Some(next_log);
+        flushed.added.clone_from(&tables);
+        let mut edit = VersionEdit::of(flushed).with_last_version(self.oracle.last_assigned());
+        edit.keyspaces.extend(idle.into_iter().map(|(id, log)| {
+            let mut moved = KeyspaceEdit::new(id);
+            moved.log_number = Some(log);
+            moved
+        }));
+        let ceiling = self.version_lease();
+        edit.version_ceiling = Some(ceiling);
+        let ticket = self.announce_values_without_entry()?;
+        edit.tickets_added.extend(ticket);
+        if let Err(error) = self.apply_edit(edit) {
+            self.levels.discard_tables(&tables);
+            return Err(error);
+        }
+        if let Some(ticket) = ticket {
+            self.value_log.apply_deaths(&[ticket])?;
+            self.levels.tickets_applied(&[ticket]);
+        }
+        self.install(keyspace, |view| without_memtables(view, memtables, self.version_of(keyspace)));
+        self.commit_state.lock().order.raise_ceiling(ceiling);
+        add(&self.counters.flushes, 1);
+        self.remove_unneeded_logs()?;
+        self.update_pace();
+        Ok(())
+    }
+
+    /// Keyspaces without unflushed data need none of the older logs: they move on to the active one, so that they keep
+    /// no log, and a log that only they could need is not synced for their sake.
+    fn move_idle_keyspaces(&self, flushing: &KeyspaceState) -> Vec<(KeyspaceId, LogNumber)> {
+        let state = self.commit_state.lock();
+        let Some(active) = state.log.as_ref().map(LogWriter::number) else { return Vec::new() };
+        let keyspaces = self.keyspaces.load();
+        let others = keyspaces.iter().filter(|keyspace| keyspace.id != flushing.id);
+        others.filter(|keyspace| keyspace.pin().move_if_idle(active)).map(|keyspace| (keyspace.id, active)).collect()
+    }
+
+    /// What must be durable before tables with a memtable's entries are published.
+    fn make_durable_for(
+        &self,
+        keyspace: &KeyspaceState,
+        idle: &[(KeyspaceId, LogNumber)],
+        next_log: LogNumber,
+    ) -> Result<()> {
+        let is_idle = |id| idle.iter().any(|(idle, _)| *idle == id);
+        let keyspaces = self.keyspaces.load();
+        let others_unflushed = keyspaces.iter().any(|other| other.id != keyspace.id && !is_idle(other.id));
+        if others_unflushed {
+            // Everything before the log that followed on the memtable.
+            self.syncer.sync_to(LogPosition { log: next_log, offset: 0 }, &self.value_log)
+        } else {
+            self.value_log.sync()?;
+            Ok(())
+        }
+    }
+
+    /// Puts the values of failed commits on a list of deaths, under a ticket for the next edit. If that edit fails, the
+    /// list is an orphan, and the values are found when the store is opened: no log's entry points to them.
+    fn announce_values_without_entry(&self) -> Result<Option<u64>> {
+        let dead = std::mem::take(&mut *self.values_without_entry.lock());
+        if dead.is_empty() {
+            return Ok(None);
+        }
+        let ticket = self.levels.new_ticket()?;
+        self.value_log.prepare_deaths(ticket, &dead)?;
+        Ok(Some(ticket))
+    }
+
+    /// Writes an edit that stands for itself, and takes up what it clears.
+    pub(crate) fn apply_edit(&self, edit: VersionEdit) -> Result<()> {
+        match self.levels.apply(edit) {
+            Ok(applied) => {
+                self.levels.clear_tickets(self, &applied);
+                Ok(())
+            }
+            Err(error) => Err(self.job_failed(error.into())),
+        }
+    }
+
+    /// An error of the manifest after which nobody knows what it says is final; any other may be tried again.
+    pub(crate) fn job_failed(&self, error: Error) -> Error {
+        if self.levels.poisoned().is_some() {
+            self.fail(&error);
+        }
+        error
+    }
+
+    /// The newest version of a keyspace's tree.
+    pub(crate) fn version_of(&self, keyspace: &KeyspaceState) -> Arc<TreeVersion> {
+        self.levels.version(keyspace.id).unwrap_or_else(|| Arc::clone(&keyspace.pin().version))
+    }
+
+    /// Lets readers see the newest version of a keyspace's tree.
+    pub(crate) fn install_version(&self, keyspace: &KeyspaceState) {
+        self.install(keyspace, |view| SuperVersion { version: self.version_of(keyspace), ..view.parts() });
+    }
+
+    /// Removes logs that no keyspace needs any more by what the manifest says, oldest first.
+    pub(crate) fn remove_unneeded_logs(&self) -> Result<()> {
+        let needed_from = self.levels.keyspaces().iter().map(|keyspace| keyspace.log_number).min();
+        let Some(needed_from) = needed_from else { return Ok(()) };
+        self.syncer.forget_below(needed_from);
+        loop {
+            let oldest = self.live_logs.lock().first().map(|log| log.number);
+            let Some(oldest) = oldest.filter(|oldest| *oldest < needed_from) else { return Ok(()) };
+            self.vfs.remove_file(&self.files.log(oldest))?;
+            self.live_logs.lock().retain(|log| log.number != oldest);
+        }
+    }
+}
+
+/// The oldest log that a keyspace needs once `memtables`, its oldest, are flushed.
+fn log_after(view: &SuperVersion, memtables: &[Arc<MemtableHandle>]) -> LogNumber {
+    let next = view.immutables.iter().rev().find(|other| !is_among(other, memtables));
+    next.map_or(view.active.log(), |next| next.log())
+}
+
+fn without_memtables(
+    view: &SuperVersion,
+    memtables: &[Arc<MemtableHandle>],
+    version: Arc<TreeVersion>,
+) -> SuperVersion {
+    let immutables = view.immutables.iter().filter(|other| !is_among(other, memtables)).cloned().collect();
+    SuperVersion { immutables, version, ..view.parts() }
+}
+
+fn is_among(memtable: &Arc<MemtableHandle>, memtables: &[Arc<MemtableHandle>]) -> bool {
+    memtables.iter().any(|other| Arc::ptr_eq(other, memtable))
+}

@@ -1,0 +1,121 @@
+//! Iterators over items, from both ends.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::iter::FusedIterator;
+use std::sync::Arc;
+
+use crate::Result;
+use crate::read::{Bounds, Item, OverlaidCursor, Reader, ScanOptions};
+use crate::super_version::SuperVersion;
+use crate::txn::TrackedRange;
+
+/// Items of a scan, in key order; `.rev()` and `next_back` walk from the other end. An error ends it, as an item.
+pub struct Iter<'a> {
+    reader: Reader<'a>,
+    view: Option<Arc<SuperVersion>>,
+    options: ScanOptions,
+    bounds: Bounds,
+    low: Option<OverlaidCursor<'a>>,
+    high: Option<OverlaidCursor<'a>>,
+    tracked: Option<TrackedRange<'a>>,
+    left: usize,
+    done: bool,
+}
+
+impl<'a> Iter<'a> {
+    /// A scan over `reader`. Nothing is pinned or opened before the first step.
+    pub(crate) fn new(reader: Reader<'a>, options: ScanOptions) -> Self {
+        let bounds = options.bounds.clone();
+        let tracked = reader.tracked.map(|tracked| tracked.begin_range(reader.keyspace.id, bounds.clone()));
+        let (left, done) = (options.limit.unwrap_or(usize::MAX), false);
+        Self { reader, view: None, options, bounds, low: None, high: None, tracked, left, done }
+    }
+
+    fn step(&mut self, from_high: bool) -> Option<Result<Item>> {
+        if self.done {
+            return None;
+        }
+        let item = self.advance(from_high).transpose()?;
+        self.done = item.is_err();
+        Some(item)
+    }
+
+    fn advance(&mut self, from_high: bool) -> Result<Option<Item>> {
+        self.reader.handle.check_readable()?;
+        if self.left == 0 || !self.move_cursor(from_high)? {
+            self.done = true;
+            return Ok(None);
+        }
+        self.left -= 1;
+        let (moved, other) = if from_high { (&self.high, &self.low) } else { (&self.low, &self.high) };
+        let Some(moved) = moved else { return Ok(None) };
+        if let Some(other) = other
+            && (!other.valid() || has_met(moved, other, from_high))
+        {
+            self.done = true;
+            return Ok(None);
+        }
+        if let Some(tracked) = &mut self.tracked {
+            tracked.reached(moved.user_key(), from_high);
+        }
+        moved.item().map(Some)
+    }
+
+    /// Moves one end to its next entry; `false` if there is none.
+    fn move_cursor(&mut self, from_high: bool) -> Result<bool> {
+        let end = if from_high { &mut self.high } else { &mut self.low };
+        let valid = match end {
+            Some(cursor) => {
+                if from_high {
+                    cursor.prev()?
+                } else {
+                    cursor.next()?
+                }
+                cursor.valid()
+            }
+            None => {
+                let view = self.view.get_or_insert_with(|| self.reader.pin());
+                let cursor = end.insert(self.reader.cursor(view, &self.options, self.bounds.clone()));
+                if from_high {
+                    cursor.seek_to_last()?
+                } else {
+                    cursor.seek_to_first()?
+                }
+                cursor.valid()
+            }
+        };
+        if !valid && let Some(tracked) = &mut self.tracked {
+            tracked.exhausted();
+        }
+        Ok(valid)
+    }
+}
+
+/// Whether the end that has just moved has come to what the other end has given already.
+fn has_met(moved: &OverlaidCursor<'_>, other: &OverlaidCursor<'_>, from_high: bool) -> bool {
+    let order = moved.user_key().cmp(other.user_key()).then_with(|| other.version().cmp(&moved.version()));
+    order != if from_high { Ordering::Greater } else { Ordering::Less }
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Result<Item>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step(self.options.reverse)
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.step(!self.options.reverse)
+    }
+}
+
+impl FusedIterator for Iter<'_> {}
+
+impl fmt::Debug for Iter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter").field("bounds", &self.bounds).field("done", &self.done).finish_non_exhaustive()
+    }
+}

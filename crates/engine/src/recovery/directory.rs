@@ -1,0 +1,83 @@
+//! The directory of a store before anything in it is read: is it one of ours, may we have it, is it on a disk.
+
+use std::path::Path;
+
+use base::Corruption;
+use vfs::{FileKind, FileLock, LockKind, MountKind, Vfs};
+
+use crate::files::StoreFiles;
+use crate::options::Options;
+use crate::recovery::{Access, RecoveryReport};
+use crate::{Error, ErrorKind, Result};
+
+/// Makes the directory if it may, refuses one that is not a store's, and locks it.
+pub(super) fn prepare(
+    options: &Options,
+    files: &StoreFiles,
+    access: Access,
+    report: &mut RecoveryReport,
+) -> Result<Vec<Box<dyn FileLock>>> {
+    let vfs = &*options.vfs;
+    match vfs.metadata(&files.dir)? {
+        Some(metadata) if metadata.kind != FileKind::Dir => {
+            return Err(Error::incompatible(&files.dir, "not a store", "a directory", "something else"));
+        }
+        Some(_) => {}
+        None if access == Access::ReadOnly || !options.create_if_missing => return Err(not_there(&files.dir)),
+        None => vfs.create_dir_all(&files.dir)?,
+    }
+    refuse_foreign(vfs, files, access, options.create_if_missing)?;
+    for dir in [&files.dir, &files.value_dir] {
+        if vfs.metadata(dir)?.is_some()
+            && let MountKind::Network(name) = vfs.mount_kind(dir)?
+        {
+            let place = dir.display();
+            let warning = format!("{place} is on a network file system ({name}): its locks and syncs may not hold");
+            tracing::warn!("{warning}");
+            report.warnings.push(warning);
+        }
+    }
+    let mut locks = vec![lock(options, &files.lock(), access)?];
+    if files.has_own_value_dir() {
+        if access == Access::ReadWrite {
+            vfs.create_dir_all(&files.value_dir)?;
+        }
+        locks.push(lock(options, &files.value_lock(), access)?);
+    }
+    Ok(locks)
+}
+
+/// A directory without a `CURRENT` is a new store's only if it holds nothing but what making one may have left.
+fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create: bool) -> Result<()> {
+    if vfs.metadata(&files.current())?.is_some() {
+        return Ok(());
+    }
+    if access == Access::ReadOnly || !may_create {
+        return Err(not_there(&files.dir));
+    }
+    for entry in vfs.list(&files.dir)? {
+        let name = entry.name.to_str().unwrap_or_default();
+        if [".sst", ".wal"].iter().any(|extension| name.ends_with(extension)) {
+            let what = format!("the file is missing, but there are others of a store, such as {name}");
+            return Err(Corruption::new(files.current(), 0, what).into());
+        }
+        if !["LOCK", "vlog", "CURRENT.tmp"].contains(&name) && !name.starts_with("MANIFEST-") {
+            let found = format!("no CURRENT, but {}", entry.name.display());
+            return Err(Error::incompatible(&files.dir, "not a store", "a store or an empty directory", found));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the lock that keeps other processes out, or lets fellow readers in.
+fn lock(options: &Options, path: &Path, access: Access) -> Result<Box<dyn FileLock>> {
+    let kind = if access == Access::ReadOnly { LockKind::Shared } else { LockKind::Exclusive };
+    options.vfs.lock(path, kind)?.ok_or_else(|| {
+        let message = format!("{} is held: another process, or another handle, has the store open", path.display());
+        Error::new(ErrorKind::Locked, message)
+    })
+}
+
+fn not_there(dir: &Path) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("{} holds no store", dir.display()))
+}

@@ -1,0 +1,157 @@
+//! What one read of a keyspace sees: its memtables, its tables and the value log's segments, pinned together.
+//!
+//! Invariants
+//! 1. A super-version is built under the store's install lock, from the current parts; no part is ever newer than what
+//!    the others need: segments that a table or memtable points into are in its set.
+//! 2. A pointer found in a memtable is looked up in that memtable's own segments, which the committer adds before it
+//!    inserts the entry: the active memtable may point into segments that came after the super-version was built.
+//! 3. An immutable memtable leaves only together with the arrival of the tables that hold its entries.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use base::sync::atomic::{AtomicU64, Ordering};
+use base::{LogNumber, ValuePointer, Version};
+use bytes::Bytes;
+use lsm_levels::{Lookup, TreeVersion};
+use memtable::Memtable;
+use vlog::SegmentSet;
+
+use crate::{Error, Result};
+
+/// A memtable with what it needs to be flushed and read.
+#[derive(Debug)]
+pub(crate) struct MemtableHandle {
+    pub(crate) table: Memtable,
+    /// The oldest log that may hold an entry of this memtable.
+    log: AtomicU64,
+    segments: ArcSwap<SegmentSet>,
+}
+
+impl MemtableHandle {
+    pub(crate) fn new(capacity_bytes: usize, log: LogNumber, segments: Arc<SegmentSet>) -> Self {
+        let table = Memtable::new(capacity_bytes);
+        Self { table, log: AtomicU64::new(log.0), segments: ArcSwap::new(segments) }
+    }
+
+    /// The oldest log that may hold an entry of this memtable.
+    pub(crate) fn log(&self) -> LogNumber {
+        LogNumber(self.log.load(Ordering::Acquire))
+    }
+
+    /// Keeps `segments` alive for as long as this memtable, before an entry that points into them is inserted.
+    pub(crate) fn hold_segments(&self, segments: &Arc<SegmentSet>) {
+        if !Arc::ptr_eq(&self.segments.load(), segments) {
+            self.segments.store(Arc::clone(segments));
+        }
+    }
+
+    pub(crate) fn segments(&self) -> Arc<SegmentSet> {
+        self.segments.load_full()
+    }
+}
+
+/// An immutable view of a keyspace. Its active memtable still grows, beyond what any reader of the view looks for.
+#[derive(Debug)]
+pub(crate) struct SuperVersion {
+    pub(crate) active: Arc<MemtableHandle>,
+    /// Newest first.
+    pub(crate) immutables: Vec<Arc<MemtableHandle>>,
+    pub(crate) version: Arc<TreeVersion>,
+    pub(crate) segments: Arc<SegmentSet>,
+    /// Whether every version in a newer source is newer than all versions of that key in older ones.
+    pub(crate) ordered: bool,
+}
+
+impl SuperVersion {
+    pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<MemtableHandle>> {
+        std::iter::once(&self.active).chain(&self.immutables)
+    }
+
+    /// The oldest log that the keyspace needs.
+    pub(crate) fn oldest_log(&self) -> LogNumber {
+        self.memtables().map(|memtable| memtable.log()).min().unwrap_or_default()
+    }
+
+    /// Whether nothing waits to be flushed; then `active` is the oldest log that the keyspace needs from now on.
+    /// Requires: the commit lock.
+    pub(crate) fn move_if_idle(&self, active: LogNumber) -> bool {
+        let is_idle = self.immutables.is_empty() && self.active.table.is_empty() && self.active.table.is_idle();
+        if is_idle {
+            self.active.log.store(active.0, Ordering::Release);
+        }
+        is_idle
+    }
+
+    /// The parts of this view, for one that differs in some of them.
+    pub(crate) fn parts(&self) -> Self {
+        Self {
+            active: Arc::clone(&self.active),
+            immutables: self.immutables.clone(),
+            version: Arc::clone(&self.version),
+            segments: Arc::clone(&self.segments),
+            ordered: self.ordered,
+        }
+    }
+
+    /// Finds the newest version of `user_key` at or below `read` and hands its encoded entry to `found`, with the
+    /// memtable that it was found in, if it was.
+    pub(crate) fn get<R>(
+        &self,
+        user_key: &[u8],
+        read: Version,
+        found: impl FnOnce(Version, &[u8], Option<&MemtableHandle>) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let mut best: Option<(Version, &[u8], &MemtableHandle)> = None;
+        for memtable in self.memtables() {
+            if let Some((version, entry)) = memtable.table.get(user_key, read) {
+                if self.ordered {
+                    return found(version, entry, Some(memtable)).map(Some);
+                }
+                if best.is_none_or(|(best_version, ..)| version > best_version) {
+                    best = Some((version, entry, memtable));
+                }
+            }
+        }
+        let mut found = Some(found);
+        let newer_than = best.map(|(version, ..)| version);
+        let (hash, ordered) = (base::key_hash(user_key), self.ordered);
+        let lookup = Lookup { user_key, hash, read_version: read, ordered, newer_than };
+        let in_tables =
+            self.version.get(&lookup, |version, entry| found.take().map(|found| found(version, entry, None)))?;
+        match (in_tables.flatten(), best, found) {
+            (Some(result), ..) => result.map(Some),
+            (None, Some((version, entry, memtable)), Some(found)) => found(version, entry, Some(memtable)).map(Some),
+            (None, ..) => Ok(None),
+        }
+    }
+}
+
+/// The segment sets in which the pointers of one view are looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct PinnedSegments(Vec<Arc<SegmentSet>>);
+
+impl PinnedSegments {
+    /// The segments of a pinned view: those of its tables, then those of its memtables.
+    pub(crate) fn of(view: &SuperVersion) -> Self {
+        let mut sets = vec![Arc::clone(&view.segments)];
+        for memtable in view.memtables() {
+            let segments = memtable.segments();
+            if !sets.iter().any(|known| Arc::ptr_eq(known, &segments)) {
+                sets.push(segments);
+            }
+        }
+        Self(sets)
+    }
+
+    pub(crate) fn only(segments: Arc<SegmentSet>) -> Self {
+        Self(vec![segments])
+    }
+
+    /// Reads the value behind a pointer.
+    pub(crate) fn read(&self, pointer: ValuePointer) -> Result<Bytes> {
+        let holder = self.0.iter().find(|set| set.segment(pointer.segment).is_some()).or(self.0.first());
+        let holder = holder.ok_or_else(|| Error::new(crate::ErrorKind::Internal, "a view without segments"))?;
+        Ok(holder.read(pointer)?)
+    }
+}

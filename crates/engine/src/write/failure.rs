@@ -1,0 +1,51 @@
+//! What becomes of the store when a log cannot be appended to.
+//!
+//! A full disk is mild: the log is cut back to its last whole record, the write fails, and the next write begins a new
+//! log, which succeeds once there is space. Anything else is final: the store becomes read-only.
+
+use wal::LogWriter;
+
+use crate::error::CommitOutcome;
+use crate::store::{CommitState, Store};
+use crate::write::encode::EncodedCommit;
+use crate::{Error, ErrorKind};
+
+impl Store {
+    /// A commit's record could not be appended. Nothing was assigned to it yet.
+    pub(crate) fn log_append_failed(&self, state: &mut CommitState, encoded: &EncodedCommit, error: Error) -> Error {
+        let Some(mut log) = state.log.take() else { return error };
+        if error.kind() == ErrorKind::TxnTooBig {
+            state.log = Some(log);
+            return error;
+        }
+        if error.kind() == ErrorKind::NoSpace && log.cut_to_last_record().is_ok() {
+            self.values_without_entry(encoded, encoded.separated.len());
+            self.set_log_aside(state, log);
+            return error.outcome(CommitOutcome::NotApplied);
+        }
+        self.fail(&error);
+        error.outcome(CommitOutcome::Unknown)
+    }
+
+    /// A log could not be given its closing record.
+    pub(crate) fn log_end_failed(&self, state: &mut CommitState, mut log: LogWriter, error: Error) -> Error {
+        if error.kind() == ErrorKind::NoSpace && log.cut_to_last_record().is_ok() {
+            self.set_log_aside(state, log);
+            return error;
+        }
+        self.fail(&error);
+        error
+    }
+
+    /// The log ends where it is, without a closing record; the next one's first record says so.
+    fn set_log_aside(&self, state: &mut CommitState, log: LogWriter) {
+        state.previous_log = (log.number(), log.len());
+        tracing::warn!(log = log.number().0, "a log has ended early: the disk is full");
+    }
+
+    /// The first `count` values of a commit that certainly failed are dead: no entry will ever point to them.
+    pub(crate) fn values_without_entry(&self, encoded: &EncodedCommit, count: usize) {
+        let dead = encoded.separated.iter().take(count).filter_map(|separated| encoded.pointer(separated));
+        self.values_without_entry.lock().extend(dead);
+    }
+}

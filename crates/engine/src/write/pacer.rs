@@ -1,0 +1,112 @@
+//! Slows writers, by microseconds and in proportion, when flush and compaction are behind.
+//!
+//! Far below the point at which writers would have to stop, each write is given a slot on a time line that advances by
+//! its bytes over the allowed rate. A writer whose slot is still to come waits for it. The rate falls as the debt grows,
+//! so that the tree settles at some debt instead of swinging between full speed and standstill.
+
+use std::time::Duration;
+
+use base::clock::Clock;
+use base::sync::atomic::{AtomicU64, Ordering};
+use base::sync::{Condvar, Mutex};
+
+/// Slots nearer than this are not waited for: waking up costs about as much.
+const SLACK_NANOSECONDS: u64 = 100_000;
+
+/// No single write waits longer than this for its slot.
+const WAIT_NANOSECONDS_MAX: u64 = 1_000_000;
+
+/// The rate at the start of the slowdown, in bytes a second.
+const RATE_MAX: u64 = 64 << 20;
+
+/// The rate just before writers stop.
+const RATE_MIN: u64 = 2 << 20;
+
+/// Gives writers their slots.
+#[derive(Debug, Default)]
+pub(crate) struct Pacer {
+    /// Allowed bytes a second; 0 is no limit.
+    bytes_per_second: AtomicU64,
+    /// Where the time line stands, in nanoseconds of the monotonic clock.
+    next_slot: AtomicU64,
+    waited_nanoseconds: AtomicU64,
+    waits: AtomicU64,
+    lock: Mutex<()>,
+    never: Condvar,
+}
+
+impl Pacer {
+    /// Sets the rate from how far the debt has gone from the start of the slowdown (0) to the stop (1,000).
+    pub(crate) fn set_debt(&self, per_mille: Option<u64>) {
+        let rate = per_mille.map_or(0, |per_mille| {
+            let span = RATE_MAX - RATE_MIN;
+            RATE_MAX - span * per_mille.min(1_000) / 1_000
+        });
+        self.bytes_per_second.store(rate, Ordering::Relaxed);
+    }
+
+    /// Waits for the slot of a write of `bytes`, if writers are being slowed.
+    pub(crate) fn admit(&self, bytes: usize, clock: &dyn Clock) {
+        let rate = self.bytes_per_second.load(Ordering::Relaxed);
+        if rate == 0 {
+            return;
+        }
+        let now = nanoseconds(clock.monotonic());
+        let cost = (bytes as u64).saturating_mul(1_000_000_000) / rate;
+        self.next_slot.fetch_max(now, Ordering::Relaxed);
+        let slot = self.next_slot.fetch_add(cost, Ordering::Relaxed);
+        let ahead = slot.saturating_sub(now);
+        if ahead > SLACK_NANOSECONDS {
+            self.wait(ahead.min(WAIT_NANOSECONDS_MAX));
+        }
+    }
+
+    fn wait(&self, for_nanoseconds: u64) {
+        let mut guard = self.lock.lock();
+        let _ = self.never.wait_for(&mut guard, Duration::from_nanos(for_nanoseconds));
+        drop(guard);
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        self.waited_nanoseconds.fetch_add(for_nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Writes that were slowed so far, and how long they waited in sum.
+    pub(crate) fn waits(&self) -> (u64, Duration) {
+        let waited = Duration::from_nanos(self.waited_nanoseconds.load(Ordering::Relaxed));
+        (self.waits.load(Ordering::Relaxed), waited)
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::clock::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_without_debt() {
+        let pacer = Pacer::default();
+        let clock = ManualClock::new(0);
+        for _ in 0..1_000 {
+            pacer.admit(1 << 20, &clock);
+        }
+        assert_eq!(pacer.waits().0, 0);
+    }
+
+    #[test]
+    fn the_rate_falls_with_the_debt_and_writers_wait_for_their_slots() {
+        let pacer = Pacer::default();
+        let clock = ManualClock::new(1);
+        pacer.set_debt(Some(1_000));
+        pacer.admit(1 << 20, &clock);
+        assert_eq!(pacer.waits().0, 0, "the first slot is now");
+        pacer.admit(1, &clock);
+        assert_eq!(pacer.waits().0, 1, "the second comes half a second later");
+        clock.advance(Duration::from_secs(10));
+        pacer.admit(1, &clock);
+        assert_eq!(pacer.waits().0, 1, "time unused is not saved up");
+    }
+}
