@@ -43,6 +43,13 @@ pub enum Error {
         max: u64,
     },
 
+    /// The log has its closing record; nothing goes behind it.
+    #[error("{}: the log has ended and takes no more records", path.display())]
+    Ended {
+        /// The log.
+        path: PathBuf,
+    },
+
     /// An earlier append failed half-way; the log takes nothing until it was cut to its last whole record.
     #[error("{}: an earlier append failed; the log must be cut to its last record first", path.display())]
     Damaged {

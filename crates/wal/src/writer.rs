@@ -100,12 +100,10 @@ impl LogWriter {
     ///
     /// # Errors
     /// When the payload is over [`RECORD_LEN_MAX`] (nothing is written), when the file takes no more bytes (the writer
-    /// is then damaged until [`cut_to_last_record`](Self::cut_to_last_record)), and after any failed sync.
+    /// is then damaged until [`cut_to_last_record`](Self::cut_to_last_record)), after [`end`](Self::end), and after any
+    /// failed sync.
     pub fn append(&mut self, value_log_synced: ValueLogHead, parts: &[&[u8]]) -> Result<u64> {
-        if self.damaged || self.ended {
-            return Err(Error::Damaged { path: self.path().to_owned() });
-        }
-        let synced = SyncedOffsets { log: self.sync.synced_unless_failed()?, value_log: value_log_synced };
+        let synced = SyncedOffsets { log: self.check_open()?, value_log: value_log_synced };
         let payload_len = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.len() as u64));
         if payload_len > RECORD_LEN_MAX {
             return Err(Error::RecordTooLong { path: self.path().to_owned(), len: payload_len, max: RECORD_LEN_MAX });
@@ -149,13 +147,14 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Writes the closing record, after which nothing can be appended. It survives the death of the process at once, and
-    /// a power loss once the log was synced; [`close`](Self::close) does that, and can follow at leisure.
+    /// Writes the closing record, after which nothing can be appended. It survives the death of the process from then
+    /// on, and a power loss once the log was synced; [`close`](Self::close) does that, and can follow at leisure.
     ///
     /// # Errors
-    /// When the writer is damaged or has ended before, or the file takes no more bytes.
+    /// As [`append`](Self::append).
     pub fn end(&mut self) -> Result<()> {
-        self.append_closing()?;
+        let synced = self.check_open()?;
+        self.append_closing(synced)?;
         self.ended = true;
         Ok(())
     }
@@ -164,7 +163,8 @@ impl LogWriter {
     /// says so, and unused space given back.
     ///
     /// The second record is the proof that all before it was durable: with it, damage anywhere in a closed log is told
-    /// from a tail that was never written, even if nobody had synced the log before.
+    /// from a tail that was never written, even if nobody had synced the log before. Where the disk is too full for it
+    /// the log is closed without.
     ///
     /// # Errors
     /// When the writer is damaged, or the file cannot be written or synced. The log may then lack its closing record.
@@ -173,18 +173,29 @@ impl LogWriter {
             self.end()?;
         }
         let proven = self.sync.sync_through(|| self.file.sync())?;
-        self.append_closing()?;
-        debug_assert!(proven < self.len, "the second closing record stands behind what it proves");
+        match self.append_closing(proven) {
+            Ok(()) => {}
+            Err(Error::Vfs(error)) if error.is_no_space() => self.cut_to_last_record()?,
+            Err(error) => return Err(error),
+        }
         let Self { file, sync, .. } = self;
         sync.sync_through(|| file.finish())?;
         Ok(())
     }
 
-    fn append_closing(&mut self) -> Result<u64> {
+    /// Whether a record may be appended; then, how far the log is durable.
+    fn check_open(&self) -> Result<u64> {
         if self.damaged {
             return Err(Error::Damaged { path: self.path().to_owned() });
         }
-        let synced = SyncedOffsets { log: self.sync.synced_unless_failed()?, ..SyncedOffsets::default() };
+        if self.ended {
+            return Err(Error::Ended { path: self.path().to_owned() });
+        }
+        self.sync.synced_unless_failed()
+    }
+
+    fn append_closing(&mut self, log: u64) -> Result<()> {
+        let synced = SyncedOffsets { log, ..SyncedOffsets::default() };
         self.buffer.clear();
         if data_room(self.len).is_none() {
             self.buffer.resize(room(self.len), 0);
@@ -192,7 +203,8 @@ impl LogWriter {
         let offset = self.len + self.buffer.len() as u64;
         let len = synced.encoded_len() as u16;
         self.framing.push(FragmentKind::Closing, offset, len, &mut self.buffer, |out| synced.push(out));
-        self.flush_buffer(self.len)
+        self.flush_buffer(self.len)?;
+        Ok(())
     }
 
     fn append_record(&mut self, synced: SyncedOffsets, payload_len: u64, parts: &[&[u8]]) -> Result<u64> {

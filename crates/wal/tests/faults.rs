@@ -79,6 +79,42 @@ fn a_damaged_writer_does_not_close() {
 }
 
 #[test]
+fn a_log_that_ended_takes_nothing_more_and_is_closed_later() {
+    let (mem, faults, fs) = faulty(9);
+    let mut writer = create(&fs, WRITTEN);
+    fs.sync_dir(std::path::Path::new("/store")).unwrap();
+    writer.append(head(0, 0), &[b"last"]).unwrap();
+    let syncs = faults.count(Operation::Sync);
+    writer.end().unwrap();
+    assert_eq!(faults.count(Operation::Sync), syncs, "ending a log waits for no sync");
+    let ended = bytes_of(&fs);
+    assert!(matches!(writer.append(head(0, 0), &[b"x"]), Err(Error::Ended { path: at }) if at == path()));
+    assert!(matches!(writer.end(), Err(Error::Ended { .. })));
+    assert_eq!(bytes_of(&fs), ended);
+    let killed = read(&image(&mem, CrashMode::KeepAll, 1), RecoveryMode::AbsoluteConsistency).unwrap();
+    assert_eq!((killed.payloads(), killed.end.kind), (vec![&b"last"[..]], EndKind::Closed));
+    assert_eq!(killed.highest.log, 0, "nothing is proven yet");
+
+    let len = writer.len();
+    writer.close().unwrap();
+    let closed = read(&image(&mem, CrashMode::DropUnsynced, 1), RecoveryMode::AbsoluteConsistency).unwrap();
+    assert_eq!((closed.payloads(), closed.end.kind), (vec![&b"last"[..]], EndKind::Closed));
+    assert_eq!(closed.highest.log, len, "the second closing record proves the first");
+}
+
+#[test]
+fn a_disk_too_full_for_the_proof_closes_the_log_without_it() {
+    let (mem, faults, fs) = faulty(10);
+    let mut writer = create(&fs, WRITTEN);
+    fs.sync_dir(std::path::Path::new("/store")).unwrap();
+    writer.append(head(0, 0), &[b"last"]).unwrap();
+    faults.arm(Fault::on(Operation::Append, Cause::NoSpace).nth(2).after_bytes(5));
+    writer.close().unwrap();
+    let closed = read(&image(&mem, CrashMode::DropUnsynced, 1), RecoveryMode::AbsoluteConsistency).unwrap();
+    assert_eq!((closed.payloads(), closed.end.kind), (vec![&b"last"[..]], EndKind::Closed));
+}
+
+#[test]
 fn a_cut_that_fails_can_be_tried_again() {
     let (_, faults, fs) = faulty(3);
     let mut writer = create(&fs, WRITTEN);
