@@ -23,6 +23,8 @@ mod segment;
 mod segment_header;
 mod segment_set;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod whole_file;
 
 pub use dead_set::DeadSet;

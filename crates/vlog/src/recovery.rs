@@ -31,7 +31,7 @@ use crate::{Error, Options, RecoveryInput, Result, Segment, ValueLog};
 /// What opening found and dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VlogRecovery {
-    /// Unsynced ends of segments that a crash cut; oldest segment first.
+    /// Unsynced ends of segments that a crash cut, by path.
     pub torn_tails: Vec<TornTail>,
     /// Segments that were open when the last run ended and hold records.
     pub unsealed_segments: usize,
@@ -78,6 +78,7 @@ impl ValueLog {
         let mut segments = opening.sealed()?;
         let recovered = opening.unsealed(input.synced, &mut recovery)?;
         segments.extend(recovered.iter().cloned());
+        recovery.torn_tails.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let set = SegmentSet::new(dir.clone(), segments);
         let next = manifest.next_segment;
         let log = Self {

@@ -149,15 +149,21 @@ impl Segment {
         self.readable.store(end, Ordering::Release);
     }
 
-    /// The value behind `pointer`.
-    pub(crate) fn read(&self, pointer: ValuePointer) -> Result<Bytes> {
+    /// The value behind a pointer into this segment.
+    ///
+    /// # Errors
+    /// As [`SegmentSet::read`](crate::SegmentSet::read).
+    pub fn read(&self, pointer: ValuePointer) -> Result<Bytes> {
         let record = self.record_bytes(pointer)?;
         let header = self.judge(pointer, &record, self.verify)?;
         Ok(record.slice(header.value_start()..header.value_end()))
     }
 
-    /// The value behind `pointer`, if the record is the one of this owner and key, and whole.
-    pub(crate) fn read_checked(&self, pointer: ValuePointer, owner: u32, key: InternalKeyRef<'_>) -> Result<Bytes> {
+    /// The value behind a pointer into this segment, if the record is the one of this owner and key, and whole.
+    ///
+    /// # Errors
+    /// As [`SegmentSet::read_checked`](crate::SegmentSet::read_checked).
+    pub fn read_checked(&self, pointer: ValuePointer, owner: u32, key: InternalKeyRef<'_>) -> Result<Bytes> {
         let record = self.record_bytes(pointer)?;
         let header = self.judge(pointer, &record, true)?;
         let found = self.key_of(pointer, &header, &record)?;
@@ -170,8 +176,11 @@ impl Segment {
         Ok(record.slice(header.value_start()..header.value_end()))
     }
 
-    /// Everything in the record behind `pointer`.
-    pub(crate) fn read_record(&self, pointer: ValuePointer) -> Result<ValueRecord> {
+    /// Everything in the record behind a pointer into this segment.
+    ///
+    /// # Errors
+    /// As [`SegmentSet::read`](crate::SegmentSet::read).
+    pub fn read_record(&self, pointer: ValuePointer) -> Result<ValueRecord> {
         let record = self.record_bytes(pointer)?;
         let header = self.judge(pointer, &record, self.verify)?;
         let key = self.key_of(pointer, &header, &record)?.to_owned();
@@ -189,6 +198,9 @@ impl Segment {
         let start = u64::from(pointer.offset);
         let end = start + u64::from(pointer.len);
         let readable = self.readable_bytes();
+        if pointer.segment != self.header.id {
+            return Err(self.wrong(pointer, "pointer into another segment", self.header.id, pointer.segment));
+        }
         if start < HEADER_LEN_U64 || end > readable || (pointer.len as usize) <= RECORD_OVERHEAD {
             let expected = format!("{} bytes", pointer.len);
             return Err(self.wrong(pointer, "no such record", expected, format!("segment of {readable} bytes")));

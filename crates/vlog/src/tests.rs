@@ -1,0 +1,202 @@
+//! Bytes that nobody wrote: every decoder gives a value or an error, whatever it is fed behind a good checksum, and what
+//! only a newer program can have written is refused as such.
+
+use base::{SegmentId, StoreId, ValueLogHead};
+use proptest::prelude::*;
+use std::path::Path;
+use vfs::{MemFs, Vfs};
+
+use crate::dead_set::DeadSet;
+use crate::death_list::{self, DeathsBySegment};
+use crate::file_name::{dead_path, deaths_path, hint_path, manifest_path, segment_path};
+use crate::header::{FileHeader, FileKind, HEADER_LEN_U64};
+use crate::hint::{HintReader, HintWriter};
+use crate::manifest::{Manifest, OwnerTotals, SealedSegment};
+use crate::record::RecordHeader;
+use crate::scan::RecordScanner;
+use crate::segment_header::SegmentHeader;
+use crate::{CompanionId, Error, Result, whole_file};
+
+const STORE: StoreId = StoreId([5; 16]);
+
+fn dir() -> &'static Path {
+    Path::new("vlog")
+}
+
+fn of(companion: CompanionId) -> SegmentHeader {
+    SegmentHeader { id: SegmentId(1), companion, checksum_start: 0, previous: ValueLogHead::default() }
+}
+
+/// A file system on which `path` is a whole file of this kind and body, checksums and all.
+fn with_body(kind: FileKind, path: &Path, number: u64, details: [u8; 16], body: &[u8]) -> MemFs {
+    let fs = MemFs::new(1);
+    fs.create_dir_all(dir()).unwrap();
+    let header = FileHeader { details, ..FileHeader::salted(&fs, kind, STORE, number).unwrap() };
+    whole_file::replace(&fs, path, &header, body).unwrap();
+    fs
+}
+
+fn manifest_of(body: &[u8]) -> Result<Option<Manifest>> {
+    let fs = with_body(FileKind::Manifest, &manifest_path(dir()), 1, [0; 16], body);
+    Manifest::read(&fs, dir(), STORE)
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// A manifest body with one segment of one record, of which the byte at `at` is replaced.
+fn one_segment(at: usize, byte: u8) -> Vec<u8> {
+    let mut body = words(&[9, 2, 0, 0, 1]);
+    body.extend_from_slice(&words(&[1]));
+    body.extend_from_slice(&[0, 0]);
+    body.extend_from_slice(&words(&[152, 1, 0, 0, 0, 0, 0, 1, 7, 1, 0, 40, 0]));
+    body[at] = byte;
+    body
+}
+
+#[test]
+fn a_manifest_is_read_back_as_it_was_written() {
+    let fs = MemFs::new(1);
+    fs.create_dir_all(dir()).unwrap();
+    let mut manifest = Manifest::empty();
+    let owners =
+        vec![OwnerTotals { owner: 1, records: 2, bytes: 100 }, OwnerTotals { owner: u32::MAX, records: 1, bytes: 50 }];
+    let end = HEADER_LEN_U64 as u32 + 150;
+    let segment = SealedSegment { companion: CompanionId([3; 16]), end, records: 3, has_dead_set: true, owners };
+    manifest.segments.insert(SegmentId(4), segment);
+    (manifest.open_from, manifest.next_segment) = (SegmentId(6), SegmentId(70));
+    manifest.write(&fs, dir(), STORE).unwrap();
+    assert_eq!(Manifest::read(&fs, dir(), STORE).unwrap(), Some(manifest.clone()));
+    assert_eq!(manifest.generation, 1);
+}
+
+#[test]
+fn collected_segments_have_their_place_in_the_manifest_and_are_refused_until_they_are_known() {
+    assert!(manifest_of(&one_segment(0, 9)).unwrap().is_some());
+    let physical_files = words(&[9, 2, 1, 0, 0]);
+    let dropped_owners = words(&[9, 2, 0, 1, 0]);
+    let location = one_segment(24, 1);
+    let flags = one_segment(25, 2);
+    for body in [physical_files, dropped_owners, location, flags] {
+        let refused = manifest_of(&body).unwrap_err();
+        assert!(matches!(refused, Error::Incompatible { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn a_manifest_that_contradicts_itself_is_damaged() {
+    for (at, byte, what) in [
+        (4, 10, "the first open segment above the counter"),
+        (4, 1, "a sealed segment that is not below the first open one"),
+        (16, 2, "a segment that is not there"),
+        (26, 153, "owners that do not make up the length"),
+        (30, 2, "owners that do not make up the records"),
+        (54, 2, "an owner that is not there"),
+    ] {
+        let refused = manifest_of(&one_segment(at, byte)).unwrap_err();
+        assert!(refused.is_corruption(), "{what}: {refused}");
+    }
+    let counts = words(&[9, 2, 0, 0, u32::MAX]);
+    assert!(manifest_of(&counts).unwrap_err().is_corruption());
+}
+
+#[test]
+fn other_contents_keys_and_flags_are_refused_as_unknown() {
+    let fs = MemFs::new(1);
+    fs.create_dir_all(dir()).unwrap();
+    let path = segment_path(dir(), SegmentId(1));
+    let (_, bytes) = SegmentHeader::create(&fs, STORE, SegmentId(1), ValueLogHead::default()).unwrap();
+    assert!(SegmentHeader::decode(&path, STORE, SegmentId(1), &bytes).is_ok());
+    for at in [8, 12, 88, 100, 104] {
+        let mut unknown = bytes.clone();
+        unknown[at] += 1;
+        let checksum = base::checksum::crc32(&unknown[..108]);
+        unknown[108..].copy_from_slice(&checksum.to_le_bytes());
+        let refused = SegmentHeader::decode(&path, STORE, SegmentId(1), &unknown).unwrap_err();
+        assert!(matches!(refused, Error::Incompatible { .. }), "byte {at}: {refused}");
+    }
+    let wrong_number = SegmentHeader::decode(&path, STORE, SegmentId(2), &bytes).unwrap_err();
+    assert!(wrong_number.is_corruption(), "{wrong_number}");
+}
+
+#[test]
+fn a_record_with_a_flag_of_a_newer_program_ends_nothing_silently() {
+    let fs = MemFs::new(1);
+    fs.create_dir_all(dir()).unwrap();
+    let (header, mut bytes) = SegmentHeader::create(&fs, STORE, SegmentId(1), ValueLogHead::default()).unwrap();
+    let start = bytes.len();
+    let key = base::InternalKeyRef::new(b"key", 1);
+    let record = RecordHeader::of(0, key, base::EntryMeta::put(), b"").unwrap();
+    // Compressed: known to the tree, unknown here.
+    RecordHeader { flags: 0x20, ..record }.encode_with_key(key, &mut bytes);
+    let checksum = base::checksum::crc32_salted(header.checksum_start, &bytes[start..]);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    let path = segment_path(dir(), SegmentId(1));
+    fs.write(&path, bytes.clone()).unwrap();
+    let file = fs.open_read(&path).unwrap();
+    let refused = RecordScanner::new(file, header, bytes.len() as u64).next().map(|_| ()).unwrap_err();
+    assert!(matches!(refused, Error::Incompatible { .. }), "{refused}");
+}
+
+proptest! {
+    #[test]
+    fn any_body_is_decoded_or_refused(
+        details: [u8; 16],
+        small_count in 0u8..9,
+        body in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
+        // Half of the time a count that the body may hold.
+        let details = if small_count < 5 { [&[small_count, 0, 0, 0, 0, 0, 0, 0][..], &details[8..]].concat().try_into().unwrap() } else { details };
+        let fs = with_body(FileKind::Manifest, &manifest_path(dir()), 1, details, &body);
+        let _ = Manifest::read(&fs, dir(), STORE);
+        let fs = with_body(FileKind::Dead, &dead_path(dir(), SegmentId(1)), 1, details, &body);
+        if let Ok(Some(dead)) = DeadSet::read(&fs, dir(), STORE, &of(CompanionId::default())) {
+            prop_assert!(dead.offsets().is_sorted_by(|one, next| one < next));
+        }
+        let fs = with_body(FileKind::Deaths, &deaths_path(dir(), 1), 1, details, &body);
+        let _ = death_list::read(&fs, dir(), STORE, 1, &mut DeathsBySegment::new());
+        let _ = RecordHeader::decode(&body);
+    }
+
+    #[test]
+    fn any_bytes_behind_the_headers_of_hint_and_segment_are_decoded_or_refused(
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        cut in 0usize..80,
+    ) {
+        let fs = MemFs::new(1);
+        fs.create_dir_all(dir()).unwrap();
+        let header = of(CompanionId([8; 16]));
+        HintWriter::create(&fs, dir(), STORE, &header).unwrap().finish().unwrap();
+        let path = hint_path(dir(), SegmentId(1));
+        fs.edit(&path, |bytes| {
+            bytes.truncate(bytes.len().saturating_sub(cut).max(112));
+            bytes.extend_from_slice(&body);
+        }).unwrap();
+        let mut hint = HintReader::open(&fs, dir(), STORE, &header, None).unwrap();
+        while let Ok(Some(_)) = hint.next() {}
+        let mut records = RecordScanner::new(fs.open_read(&path).unwrap(), header, 112 + body.len().saturating_sub(cut) as u64);
+        while let Ok(Some(_)) = records.next_sealed() {}
+    }
+
+    #[test]
+    fn a_dead_set_holds_what_was_added_and_is_read_back(
+        adds in prop::collection::vec(prop::collection::vec(112u32..2_000, 0..20), 1..5),
+    ) {
+        let fs = MemFs::new(1);
+        fs.create_dir_all(dir()).unwrap();
+        let header = of(CompanionId([8; 16]));
+        let (mut set, mut model) = (DeadSet::default(), std::collections::BTreeSet::new());
+        for add in &adds {
+            // A record's length follows from its place, as in a segment.
+            let records: Vec<(u32, u32)> = add.iter().map(|offset| (*offset, offset % 7 + 41)).collect();
+            let before = model.len();
+            model.extend(add.iter().copied());
+            prop_assert_eq!(set.add(&records), (model.len() - before) as u64);
+        }
+        prop_assert_eq!(set.offsets(), &model.iter().copied().collect::<Vec<_>>()[..]);
+        prop_assert_eq!(set.bytes(), model.iter().map(|offset| u64::from(offset % 7 + 41)).sum::<u64>());
+        set.write(&fs, dir(), STORE, &header).unwrap();
+        prop_assert_eq!(DeadSet::read(&fs, dir(), STORE, &header).unwrap(), Some(set));
+    }
+}
