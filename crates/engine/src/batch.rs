@@ -265,7 +265,8 @@ mod tests {
         );
         assert_eq!(batch.len(), 3);
         batch.clear();
-        assert!(batch.is_empty() && batch.len() == 0);
+        assert!(batch.is_empty());
+        assert_eq!(batch.len(), 0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Flush, compaction and reopen: the same data before and after, on disk and in memory.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test panics")]
+#![allow(clippy::disallowed_methods, reason = "a test cleans up behind itself")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -8,6 +8,7 @@ use memtable::MemtableCursor;
 
 /// A source of entries in internal key order.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a handful a scan; a box would cost a hop an entry")]
 pub(crate) enum Source {
     Memtable(MemtableCursor),
     /// A table of L0 or a sorted level.

@@ -130,8 +130,15 @@ impl Txn {
 
     /// Number of keys that it writes.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "is_empty is a question to the store, see is_read_only")]
     pub fn len(&self) -> usize {
         self.writes.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether it writes nothing. ([`Read::is_empty`] asks the same of what it sees.)
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.writes.is_empty()
     }
 
     /// Bytes of keys and values that it writes, replaced ones included.
