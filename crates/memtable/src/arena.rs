@@ -42,10 +42,10 @@ type LinkRef<'a> = modelled::ModelledLink<'a>;
 type LinkRef<'a> = &'a AtomicU32;
 
 /// Tallest tower. With one node in [`BRANCHING`] a level higher, this serves 16 million entries.
-pub(crate) const HEIGHT_MAX: usize = if cfg!(loom) { 2 } else { 12 };
+pub(crate) const HEIGHT_MAX: usize = if cfg!(loom) { 2 } else { 20 };
 
 /// One node in this many reaches the next level.
-pub(crate) const BRANCHING: u64 = 4;
+pub(crate) const BRANCHING: u64 = 2;
 
 const LINK_LEN: usize = 4;
 const LENS_LEN: usize = 8;
