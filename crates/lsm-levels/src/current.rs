@@ -103,3 +103,48 @@ impl Current {
         Ok(current)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CURRENT: Current = Current { manifest: LogNumber(7), synced: 4_711 };
+
+    fn decode(bytes: &[u8]) -> Result<Current> {
+        Current::decode(Path::new("/db/CURRENT"), bytes)
+    }
+
+    #[test]
+    fn the_format_is_pinned() {
+        let text = "ratel current 1\nMANIFEST-000007\nsynced 4711\nchecksum a192f21b\n";
+        assert_eq!(CURRENT.encode(), text);
+        assert_eq!(decode(text.as_bytes()).unwrap(), CURRENT);
+    }
+
+    #[test]
+    fn cut_anywhere_it_is_corruption() {
+        let text = CURRENT.encode();
+        for len in 0..text.len() {
+            assert!(matches!(decode(&text.as_bytes()[..len]), Err(Error::Corruption(_))), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn with_any_bit_flipped_it_is_corruption() {
+        let text = CURRENT.encode();
+        for position in 0..text.len() {
+            for bit in 0..8 {
+                let mut bytes = text.clone().into_bytes();
+                bytes[position] ^= 1 << bit;
+                assert!(matches!(decode(&bytes), Err(Error::Corruption(_))), "byte {position}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_incompatible() {
+        let lines = "ratel current 2\nMANIFEST-000007\nsynced 4711\n";
+        let text = format!("{lines}checksum {:08x}\n", crc32(lines.as_bytes()));
+        assert!(matches!(decode(text.as_bytes()), Err(Error::Incompatible { .. })));
+    }
+}

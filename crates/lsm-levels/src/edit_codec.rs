@@ -341,3 +341,6 @@ fn decode_numbers(mut bytes: &[u8]) -> Decoded<Vec<u64>> {
     }
     Ok(numbers)
 }
+
+#[cfg(test)]
+mod tests;

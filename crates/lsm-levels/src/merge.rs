@@ -272,3 +272,6 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
         self.winner.and_then(|winner| self.sources.get(winner.source)).map_or(&[], Cursor::value)
     }
 }
+
+#[cfg(test)]
+mod tests;

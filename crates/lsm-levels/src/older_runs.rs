@@ -52,3 +52,36 @@ impl<'a> OlderRuns<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picker::PickKind;
+    use crate::picker::tests::draw;
+
+    /// A job of the one table of level 0 that has this sequence, to the last level.
+    fn job(version: &TreeVersion, sequence: u64) -> Pick {
+        let inputs = version.level0().iter().filter(|table| table.meta().sequence == sequence).cloned().collect();
+        Pick { kind: PickKind::Merge, input_level: 0, inputs, output_level: 6, output_inputs: Vec::new() }
+    }
+
+    #[test]
+    fn older_tables_of_level_0_count_and_newer_ones_do_not() {
+        let version = draw("L0 a-c:1#3 a-g:1#2 e-f:1#1").version;
+        let holds =
+            |sequence, key: &str| OlderRuns::new(&version, &job(&version, sequence), true).hold(key.as_bytes(), 5);
+        assert!(holds(3, "b") && holds(3, "f") && holds(2, "e"));
+        assert!(!holds(2, "b") && !holds(1, "e") && !holds(3, "h"));
+    }
+
+    #[test]
+    fn where_versions_came_out_of_order_every_other_table_with_a_lower_one_counts() {
+        let version = draw("L0 a-c:1#3 a-g:1#2 e-f:1#1\n L3 x-z:1").version;
+        // All tables hold versions from 1 on.
+        let holds = |sequence, key: &str, version_of_tombstone| {
+            OlderRuns::new(&version, &job(&version, sequence), false).hold(key.as_bytes(), version_of_tombstone)
+        };
+        assert!(holds(1, "b", 5) && holds(2, "b", 2) && holds(1, "y", 5));
+        assert!(!holds(2, "b", 1) && !holds(1, "h", 5));
+    }
+}

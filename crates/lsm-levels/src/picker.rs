@@ -152,8 +152,9 @@ impl Picker {
             .or_else(|| self.pick_rewrite(version, in_flight, discard_version))
     }
 
-    /// Work that brings the part of `level` in the range one level down, or writes it anew where nothing is below.
-    /// Only tables numbered below `before` are taken, so that asking until there is nothing left comes to an end.
+    /// Work that brings the part of `level` in the range one level down. Where nothing is below, tables with tombstones or
+    /// shadowed entries are written anew. Only tables numbered below `before` are taken, so that asking until there is
+    /// nothing left comes to an end.
     #[must_use]
     pub fn pick_range(
         &self,
@@ -173,11 +174,12 @@ impl Picker {
             let runs = version.level0().iter().filter(|table| table.meta().sequence <= sequence);
             return self.pick_down_level0(version, in_flight, runs.cloned().collect());
         }
-        let seed = version.tables(level).iter().find(|table| wanted(table) && !in_flight.holds(table.id()))?;
+        let mut idle = version.tables(level).iter().filter(|table| wanted(table) && !in_flight.holds(table.id()));
         if (level + 1..LEVELS).all(|below| version.tables(below).is_empty()) {
-            return rewrite(version, in_flight, level, seed);
+            let stale = |table: &&Arc<TableHandle>| table.meta().tombstones > 0 || table.meta().stale_bytes > 0;
+            return rewrite(version, in_flight, level, idle.find(stale)?);
         }
-        self.pick_down(version, in_flight, level, seed)
+        self.pick_down(version, in_flight, level, idle.next()?)
     }
 
     fn pick_level0(&self, version: &TreeVersion, in_flight: &InFlight) -> Option<Pick> {
@@ -388,3 +390,6 @@ fn score_of(scores: &[f64; LEVELS], level: usize) -> f64 {
 fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -64,3 +64,29 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     }
     Some(end)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Bound;
+
+    use super::*;
+
+    #[test]
+    fn a_range_overlaps_what_shares_a_key_with_it() {
+        let range = KeyRange::new(Bound::Included(b"c"), Bound::Excluded(b"f"));
+        let overlaps = |first: &str, last: &str| range.overlaps(first.as_bytes(), last.as_bytes());
+        assert!(overlaps("a", "c") && overlaps("e", "z") && overlaps("d", "d") && overlaps("a", "z"));
+        assert!(!overlaps("a", "b") && !overlaps("f", "z"));
+        let open = KeyRange::new(Bound::Excluded(b"c"), Bound::Included(b"f"));
+        assert!(!open.overlaps(b"a", b"c") && open.overlaps(b"f", b"f"));
+        assert!(KeyRange::ALL.overlaps(b"", b""));
+    }
+
+    #[test]
+    fn a_prefix_ends_before_the_next_key_that_does_not_have_it() {
+        assert_eq!(prefix_end(b"ab").as_deref(), Some(b"ac".as_slice()));
+        assert_eq!(prefix_end(b"a\xff\xff").as_deref(), Some(b"b".as_slice()));
+        assert_eq!(prefix_end(b"\xff\xff"), None);
+        assert_eq!(prefix_end(b""), None);
+    }
+}

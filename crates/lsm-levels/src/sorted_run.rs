@@ -114,3 +114,23 @@ fn common_prefix<'a>(first: &'a [u8], last: &[u8]) -> &'a [u8] {
     let len = first.iter().zip(last).take_while(|(a, b)| a == b).count();
     first.get(..len).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::key_prefix;
+
+    proptest! {
+        #[test]
+        fn prefixes_order_as_their_keys_do(
+            a in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..12),
+            b in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..12),
+        ) {
+            match key_prefix(&a).cmp(&key_prefix(&b)) {
+                std::cmp::Ordering::Equal => {}
+                order => prop_assert_eq!(order, a.cmp(&b)),
+            }
+        }
+    }
+}

@@ -5,13 +5,13 @@
 
 use std::path::PathBuf;
 
-use base::TableId;
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use base::sync::{Arc, Mutex};
+use base::{Corruption, TableId};
 use sstable::{ReadOptions, Table, table_path};
 use vfs::Vfs;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::meta::TableMeta;
 
 /// A table in one or more versions.
@@ -27,7 +27,12 @@ impl TableHandle {
     /// Opens the table that `meta` speaks of.
     pub(crate) fn open(meta: TableMeta, read: &ReadOptions, trash: &Arc<Trash>) -> Result<Arc<Self>> {
         let options = ReadOptions { expected_size: Some(meta.file_size), ..read.clone() };
-        let table = Table::open(&trash.vfs, &trash.dir, meta.id, options)?;
+        let table = Table::open(&trash.vfs, &trash.dir, meta.id, options).map_err(|error| match error {
+            sstable::Error::Vfs(error) if error.is_not_found() => {
+                Corruption::new(table_path(&trash.dir, meta.id), 0, "a table that the manifest names is missing").into()
+            }
+            error => Error::from(error),
+        })?;
         Ok(Arc::new(Self { meta, table, obsolete: AtomicBool::new(false), trash: Arc::clone(trash) }))
     }
 
@@ -108,5 +113,14 @@ impl Trash {
 
     pub(crate) fn failures(&self) -> RemovalFailures {
         self.failures.lock().clone()
+    }
+}
+
+#[cfg(test)]
+impl TableHandle {
+    /// A handle that says what `meta` says, whatever the table holds: for what never reads tables.
+    pub(crate) fn imagined(meta: TableMeta, table: &Arc<Table>) -> Arc<Self> {
+        let trash = Trash::new(Arc::new(vfs::MemFs::new(1)), PathBuf::new());
+        Arc::new(Self { meta, table: Arc::clone(table), obsolete: AtomicBool::new(false), trash })
     }
 }

@@ -65,3 +65,69 @@ impl LevelTargets {
         self.bytes.get(level).copied().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn targets_follow_the_size_of_the_last_level() {
+        let options = PickerOptions::with_sizes(64 << 20, 256 << 20);
+        let mut table = String::new();
+        // Sizes of levels 1 to 6 in MiB.
+        for sizes in [
+            [0, 0, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0, 100],
+            [0, 0, 0, 0, 0, 256],
+            [0, 0, 0, 0, 0, 257],
+            [0, 0, 0, 0, 0, 2_600],
+            [0, 0, 0, 0, 300, 2_600],
+            [0, 0, 0, 0, 300, 30_000],
+            [0, 0, 0, 250, 2_500, 20_000],
+            [0, 0, 0, 0, 0, 3_000_000],
+            [0, 0, 0, 0, 0, 4_000_000_000],
+            [100, 0, 0, 0, 0, 100],
+        ] {
+            let mut bytes = [0; LEVELS];
+            for (level, mib) in sizes.into_iter().enumerate() {
+                bytes[level + 1] = mib << 20;
+            }
+            let targets = LevelTargets::for_sizes(&bytes, &options);
+            let mib: Vec<u64> = targets.bytes.iter().skip(1).map(|bytes| bytes >> 20).collect();
+            writeln!(table, "{sizes:?} -> base {} targets {mib:?}", targets.base).unwrap();
+        }
+        expect![[r#"
+            [0, 0, 0, 0, 0, 0] -> base 6 targets [0, 0, 0, 0, 0, 256]
+            [0, 0, 0, 0, 0, 100] -> base 6 targets [0, 0, 0, 0, 0, 256]
+            [0, 0, 0, 0, 0, 256] -> base 6 targets [0, 0, 0, 0, 0, 256]
+            [0, 0, 0, 0, 0, 257] -> base 5 targets [0, 0, 0, 0, 256, 256]
+            [0, 0, 0, 0, 0, 2600] -> base 4 targets [0, 0, 0, 256, 260, 2600]
+            [0, 0, 0, 0, 300, 2600] -> base 4 targets [0, 0, 0, 256, 260, 2600]
+            [0, 0, 0, 0, 300, 30000] -> base 3 targets [0, 0, 256, 300, 3000, 30000]
+            [0, 0, 0, 250, 2500, 20000] -> base 4 targets [0, 0, 0, 256, 2000, 20000]
+            [0, 0, 0, 0, 0, 3000000] -> base 1 targets [256, 300, 3000, 30000, 300000, 3000000]
+            [0, 0, 0, 0, 0, 4000000000] -> base 1 targets [256, 2560, 25600, 256000, 2560000, 25600000]
+            [100, 0, 0, 0, 0, 100] -> base 1 targets [256, 256, 2560, 25600, 256000, 2560000]
+        "#]]
+        .assert_eq(&table);
+    }
+
+    #[test]
+    fn the_base_is_never_level_0_nor_below_an_occupied_level() {
+        let options = PickerOptions::with_sizes(1 << 10, 4 << 10);
+        for shift in 0..63 {
+            for occupied in 1..LEVELS {
+                let mut sizes = [0; LEVELS];
+                sizes[LAST] = 1 << shift;
+                sizes[occupied] = 1;
+                let targets = LevelTargets::for_sizes(&sizes, &options);
+                assert!((1..=occupied).contains(&targets.base), "{sizes:?}: {targets:?}");
+                assert!(targets.bytes[targets.base..].iter().all(|bytes| *bytes >= options.level_base_bytes));
+            }
+        }
+    }
+}
