@@ -196,9 +196,8 @@ fn seal(bencher: Bencher, kib: usize) {
 }
 
 /// A roll alone: what the append that meets a full segment waits for. Few enough that the leased ids last.
-#[divan::bench(sample_count = 30, sample_size = 1)]
-fn roll(bencher: Bencher) {
-    let fixture = Fixture::new(AppendMode::Mapped, IoMode::Mapped, true);
+fn bench_roll(bencher: Bencher, mode: AppendMode) {
+    let fixture = Fixture::new(mode, IoMode::Mapped, true);
     bencher
         .with_inputs(|| fixture.as_ref().map(|fixture| fixture.log.close_active()).map_err(ToString::to_string))
         .bench_local_values(|closed| {
@@ -206,4 +205,14 @@ fn roll(bencher: Bencher) {
             let fixture = fixture.as_ref().map_err(ToString::to_string)?;
             fixture.append_one(1, b"first").map_err(|error| error.to_string())
         });
+}
+
+#[divan::bench(sample_count = 30, sample_size = 1)]
+fn roll_mapped(bencher: Bencher) {
+    bench_roll(bencher, AppendMode::Mapped);
+}
+
+#[divan::bench(sample_count = 30, sample_size = 1)]
+fn roll_written(bencher: Bencher) {
+    bench_roll(bencher, AppendMode::Written);
 }
