@@ -1,0 +1,225 @@
+//! The model: every version of every key of two keyspaces, and the snapshots that are held.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest_state_machine::ReferenceStateMachine;
+
+/// Keys are few and share prefixes, so that histories meet.
+pub(crate) type Key = Vec<u8>;
+
+/// A value by its length and the number of the step that wrote it; its bytes follow from both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Value {
+    pub(crate) len: usize,
+    pub(crate) step: u64,
+}
+
+impl Value {
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len];
+        base::rng::Rng::new(self.step).fill(&mut bytes);
+        bytes
+    }
+}
+
+/// A write of a key in one of the two keyspaces; no length is a removal.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    pub(crate) second: bool,
+    pub(crate) key: Key,
+    pub(crate) len: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Insert(Write),
+    Batch(Vec<Write>),
+    /// Reads some keys and a range, then writes; `rival` is another commit in between.
+    Txn {
+        reads: Vec<Key>,
+        range: (Key, Key),
+        writes: Vec<Write>,
+        rival: Option<Write>,
+        rollback: bool,
+    },
+    Get(bool, Key),
+    Range {
+        second: bool,
+        lower: Key,
+        upper: Key,
+        reverse: bool,
+    },
+    BothEnds {
+        second: bool,
+        from_front: Vec<bool>,
+    },
+    Cursor {
+        second: bool,
+        moves: Vec<(u8, Key)>,
+    },
+    Versions(bool, Key),
+    TakeSnapshot,
+    ReadSnapshot {
+        index: usize,
+        second: bool,
+        lower: Key,
+        upper: Key,
+        reverse: bool,
+    },
+    DropSnapshot(usize),
+    Flush,
+    Compact,
+    Reopen {
+        clean: bool,
+    },
+}
+
+/// Options and history so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) options: Small,
+    pub(crate) step: u64,
+    /// By keyspace and key, the versions in the order of their commits.
+    pub(crate) keyspaces: [BTreeMap<Key, Vec<(u64, Option<Value>)>>; 2],
+    /// Steps at which snapshots were taken that are still held.
+    pub(crate) snapshots: Vec<u64>,
+}
+
+/// Options that make little data much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Small {
+    pub(crate) value_threshold: u32,
+    pub(crate) codec: u8,
+    pub(crate) mapped: bool,
+    pub(crate) inline: bool,
+    pub(crate) block_size: usize,
+    pub(crate) segment_entries: u64,
+}
+
+impl Model {
+    /// What a reader of step `at` sees of a keyspace.
+    pub(crate) fn visible(&self, second: bool, at: u64) -> BTreeMap<Key, Value> {
+        let keyspace = &self.keyspaces[usize::from(second)];
+        let newest = |versions: &Vec<(u64, Option<Value>)>| {
+            versions.iter().rev().find(|(step, _)| *step <= at).and_then(|(_, value)| *value)
+        };
+        keyspace.iter().filter_map(|(key, versions)| Some((key.clone(), newest(versions)?))).collect()
+    }
+
+    pub(crate) fn now(&self, second: bool) -> BTreeMap<Key, Value> {
+        self.visible(second, self.step)
+    }
+
+    /// Whether a transaction with these reads, begun before `rival`, must fail.
+    pub(crate) fn conflicts(reads: &[Key], range: &(Key, Key), rival: Option<&Write>) -> bool {
+        rival.is_some_and(|rival| {
+            !rival.second && (reads.contains(&rival.key) || (range.0 <= rival.key && rival.key < range.1))
+        })
+    }
+
+    fn write(&mut self, writes: &[Write]) {
+        self.step += 1;
+        for write in writes {
+            let value = write.len.map(|len| Value { len, step: self.step });
+            let versions = self.keyspaces[usize::from(write.second)].entry(write.key.clone()).or_default();
+            versions.retain(|(step, _)| *step != self.step);
+            versions.push((self.step, value));
+        }
+    }
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    prop_oneof![
+        8 => (0..60u8).prop_map(|number| format!("key{number:02}").into_bytes()),
+        2 => vec(prop_oneof![Just(0u8), Just(0xff), Just(b'k')], 1..4),
+    ]
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let len = prop_oneof![3 => 0..60usize, 2 => 60..700usize, 1 => 700..9_000usize];
+    (prop::bool::weighted(0.3), key(), prop::option::weighted(0.75, len)).prop_map(|(second, key, len)| Write {
+        second,
+        key,
+        len,
+    })
+}
+
+impl ReferenceStateMachine for Model {
+    type State = Self;
+    type Transition = Step;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        let small = (
+            prop_oneof![Just(0u32), Just(64), Just(1_024), Just(u32::MAX)],
+            0..3u8,
+            any::<bool>(),
+            any::<bool>(),
+            prop_oneof![Just(256usize), Just(4_096)],
+            prop_oneof![Just(7u64), Just(1_000)],
+        );
+        small
+            .prop_map(|(value_threshold, codec, mapped, inline, block_size, segment_entries)| Self {
+                options: Small { value_threshold, codec, mapped, inline, block_size, segment_entries },
+                step: 0,
+                keyspaces: Default::default(),
+                snapshots: Vec::new(),
+            })
+            .boxed()
+    }
+
+    fn transitions(state: &Self) -> BoxedStrategy<Step> {
+        let ends = || (key(), key()).prop_map(|(a, b)| if a <= b { (a, b) } else { (b, a) });
+        let held = state.snapshots.len().max(1);
+        prop_oneof![
+            20 => write().prop_map(Step::Insert),
+            10 => vec(write(), 0..30).prop_map(Step::Batch),
+            8 => (vec(key(), 0..3), ends(), vec(write(), 0..5), prop::option::of(write()), prop::bool::weighted(0.1))
+                .prop_map(|(reads, range, writes, rival, rollback)| Step::Txn { reads, range, writes, rival, rollback }),
+            8 => (any::<bool>(), key()).prop_map(|(second, key)| Step::Get(second, key)),
+            6 => (any::<bool>(), ends(), any::<bool>())
+                .prop_map(|(second, (lower, upper), reverse)| Step::Range { second, lower, upper, reverse }),
+            3 => (any::<bool>(), vec(any::<bool>(), 0..40))
+                .prop_map(|(second, from_front)| Step::BothEnds { second, from_front }),
+            5 => (any::<bool>(), vec((0..4u8, key()), 1..12)).prop_map(|(second, moves)| Step::Cursor { second, moves }),
+            2 => (any::<bool>(), key()).prop_map(|(second, key)| Step::Versions(second, key)),
+            3 => Just(Step::TakeSnapshot),
+            5 => (0..held, any::<bool>(), ends(), any::<bool>()).prop_map(|(index, second, (lower, upper), reverse)| {
+                Step::ReadSnapshot { index, second, lower, upper, reverse }
+            }),
+            2 => (0..held).prop_map(Step::DropSnapshot),
+            2 => Just(Step::Flush),
+            1 => Just(Step::Compact),
+            2 => any::<bool>().prop_map(|clean| Step::Reopen { clean }),
+        ]
+        .boxed()
+    }
+
+    fn apply(mut state: Self, step: &Step) -> Self {
+        match step {
+            Step::Insert(write) => state.write(std::slice::from_ref(write)),
+            Step::Batch(writes) if !writes.is_empty() => state.write(writes),
+            Step::Txn { reads, range, writes, rival, rollback } => {
+                if let Some(rival) = rival {
+                    state.write(std::slice::from_ref(rival));
+                }
+                if !rollback && !writes.is_empty() && !Self::conflicts(reads, range, rival.as_ref()) {
+                    state.write(writes);
+                }
+            }
+            Step::TakeSnapshot => state.snapshots.push(state.step),
+            Step::DropSnapshot(index) if *index < state.snapshots.len() => drop(state.snapshots.remove(*index)),
+            Step::Reopen { .. } => state.snapshots.clear(),
+            _ => {}
+        }
+        state
+    }
+
+    fn preconditions(state: &Self, step: &Step) -> bool {
+        match step {
+            Step::ReadSnapshot { index, .. } | Step::DropSnapshot(index) => *index < state.snapshots.len(),
+            _ => true,
+        }
+    }
+}
