@@ -78,6 +78,6 @@ fn lock(options: &Options, path: &Path, access: Access) -> Result<Box<dyn FileLo
     })
 }
 
-fn not_there(dir: &Path) -> Error {
+pub(super) fn not_there(dir: &Path) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("{} holds no store", dir.display()))
 }

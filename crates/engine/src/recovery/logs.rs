@@ -25,7 +25,7 @@ use wal::{EndKind, ExpectedLog, LogKind, LogReader, RecoveryMode};
 use crate::files::{StoreFiles, log_number};
 use crate::recovery::RecoveryReport;
 use crate::super_version::MemtableHandle;
-use crate::write::record::{Payload, Record, Records};
+use crate::write::record::{LogStart, Payload, Record, Records};
 use crate::{Error, Result};
 
 /// What a keyspace needs of the logs.
@@ -49,8 +49,8 @@ struct Log {
     number: LogNumber,
     path: PathBuf,
     reader: LogReader,
-    /// What its first record says of the log before it: its number and where it ends.
-    previous: Option<(LogNumber, u64)>,
+    /// What its first record says; `None` where that is not whole.
+    start: Option<LogStart>,
     /// Whether anything in it is known to have been durable.
     was_synced: bool,
 }
@@ -96,7 +96,7 @@ impl Logs {
             let log = Log::open(vfs, files.log(number), number, store)?;
             found.value_log_synced = found.value_log_synced.max(log.reader.highest_synced().value_log);
             let before = found.logs.last().map_or(LogNumber(0), |log: &Log| log.number);
-            if let Some((previous, _)) = log.previous
+            if let Some(LogStart { previous, .. }) = log.start
                 && previous >= needed_from
                 && previous > before
             {
@@ -118,9 +118,11 @@ impl Logs {
             replayed.entered.push((log.number, end.offset));
             let Some(cause) = end.cause else { continue };
             // An earlier recovery may have cut it here, and gone on in the next one.
-            if self.logs.first().is_some_and(|next| next.previous == Some((log.number, end.offset))) {
+            let continues = |next: &LogStart| (next.previous, next.previous_end) == (log.number, end.offset);
+            if self.logs.first().and_then(|next| next.start.as_ref()).is_some_and(continues) {
                 continue;
             }
+            log.warn_if_cut(replay.vfs, report)?;
             replay.check_may_end(&log, end.offset, &self.logs)?;
             report.drop_tail(&log.path, end.offset, end.dropped_bytes, cause);
             for later in std::mem::take(&mut self.logs) {
@@ -138,17 +140,32 @@ impl Log {
         let expect = ExpectedLog { store: Some(store), number, kind: LogKind::Wal };
         let mut reader = LogReader::open(vfs, &path, expect, RecoveryMode::Default)?;
         let was_synced = reader.look_ahead_synced()?.log > 0;
-        let previous = match reader.next_record()? {
+        let start = match reader.next_record()? {
             None => None,
             Some(record) => match Payload::decode(record.payload) {
-                Ok(Payload::Start { previous, previous_end }) => Some((previous, previous_end)),
+                Ok(Payload::Start(start)) => Some(start),
                 Ok(Payload::Commit { .. }) | Err(_) => {
                     let what = "a log does not begin with its start record";
                     return Err(Corruption::new(path, record.offset, what).into());
                 }
             },
         };
-        Ok(Self { number, path, reader, previous, was_synced })
+        Ok(Self { number, path, reader, start, was_synced })
+    }
+
+    /// A log that has not ended whole should be as long as it was made, or longer. Where it is not, power was lost
+    /// before its first sync, or someone has cut it; where that falls between two records, nothing else would tell.
+    fn warn_if_cut(&self, vfs: &Arc<dyn Vfs>, report: &mut RecoveryReport) -> Result<()> {
+        let found = vfs.metadata(&self.path)?.map_or(0, |metadata| metadata.len);
+        let path = self.path.display();
+        match self.start {
+            None => report.warnings.push(format!("{path} has no whole first record: commits in it, if any, are lost")),
+            Some(LogStart { allocated, .. }) if found < allocated => report.warnings.push(format!(
+                "{path} has {found} bytes, {allocated} were allocated for it: commits at its end, if any, are lost"
+            )),
+            Some(_) => {}
+        }
+        Ok(())
     }
 }
 

@@ -123,8 +123,10 @@ impl Opening {
         }
         let (levels, recovery) = Levels::open(&options.vfs, &self.files.dir, levels_options)?;
         // Whoever made the store may have been killed before its first edit.
-        if self.access == Access::ReadWrite && levels.keyspaces().is_empty() {
-            create_default_keyspace(&levels)?;
+        match self.access {
+            _ if !levels.keyspaces().is_empty() => {}
+            Access::ReadWrite => create_default_keyspace(&levels)?,
+            Access::ReadOnly => return Err(directory::not_there(&self.files.dir)),
         }
         Ok((levels, Some(recovery)))
     }

@@ -1,7 +1,8 @@
 //! What a write-ahead log record holds: the start of a log, or a commit.
 //!
 //! ```text
-//! payload := 1u8 previous_log u64 previous_end u64          start: the log before this one and where it ends (0 0: none)
+//! payload := 1u8 previous_log u64 previous_end u64          start: the log before this one and where it ends (0 0: none),
+//!              allocated u64                                and bytes that were allocated for this one when it was made
 //!          | 2u8 version u64 count u32 record{count}        commit; integers little-endian
 //! record  := keyspace varint | flags u8 | user_meta u8 | expires_at varint | key bytes | payload bytes
 //! bytes   := length varint, then that many bytes
@@ -25,10 +26,21 @@ pub(crate) struct Record<'a> {
     pub(crate) entry: EntryRef<'a>,
 }
 
+/// What the first record of a log says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogStart {
+    /// The log before this one, and where it ends; zeros for the first.
+    pub(crate) previous: LogNumber,
+    pub(crate) previous_end: u64,
+    /// Bytes that were allocated for this log when it was made: a shorter file was cut by someone, or never reached the
+    /// disk.
+    pub(crate) allocated: u64,
+}
+
 /// A decoded payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Payload<'a> {
-    Start { previous: LogNumber, previous_end: u64 },
+    Start(LogStart),
     Commit { version: Version, records: Records<'a> },
 }
 
@@ -38,10 +50,11 @@ impl<'a> Payload<'a> {
             Some((&TAG_START, rest)) => {
                 let (previous, rest) = split_u64(rest)?;
                 let (previous_end, rest) = split_u64(rest)?;
+                let (allocated, rest) = split_u64(rest)?;
                 if !rest.is_empty() {
                     return Err(DecodeError::new("bytes behind the start of a log"));
                 }
-                Ok(Self::Start { previous: LogNumber(previous), previous_end })
+                Ok(Self::Start(LogStart { previous: LogNumber(previous), previous_end, allocated }))
             }
             Some((&TAG_COMMIT, rest)) => {
                 let (version, rest) = split_u64(rest)?;
@@ -54,15 +67,15 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// The payload that opens a log.
-pub(crate) fn encode_start(previous: LogNumber, previous_end: u64) -> [u8; 17] {
-    let mut bytes = [0; 17];
-    let (tag, rest) = bytes.split_at_mut(1);
-    tag.copy_from_slice(&[TAG_START]);
-    let (number, end) = rest.split_at_mut(8);
-    number.copy_from_slice(&previous.0.to_le_bytes());
-    end.copy_from_slice(&previous_end.to_le_bytes());
-    bytes
+impl LogStart {
+    /// The payload that opens a log.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![TAG_START];
+        for number in [self.previous.0, self.previous_end, self.allocated] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
 }
 
 /// Puts the header of a commit of yet unknown version and count into an empty buffer.
@@ -114,7 +127,7 @@ impl<'a> Records<'a> {
     pub(crate) fn of_commit(commit: &'a [u8]) -> Self {
         match Payload::decode(commit) {
             Ok(Payload::Commit { records, .. }) => records,
-            Ok(Payload::Start { .. }) | Err(_) => Self { left: 0, bytes: &[] },
+            Ok(Payload::Start(_)) | Err(_) => Self { left: 0, bytes: &[] },
         }
     }
 
@@ -204,7 +217,7 @@ mod tests {
         for cut in 0..bytes.len() {
             let whole = Payload::decode(&bytes[..cut]).is_ok_and(|payload| match payload {
                 Payload::Commit { records, .. } => records.collect::<Result<Vec<_>, _>>().is_ok(),
-                Payload::Start { .. } => true,
+                Payload::Start(_) => true,
             });
             assert!(!whole, "cut at {cut}");
         }
@@ -214,8 +227,10 @@ mod tests {
 
     #[test]
     fn the_start_of_a_log_comes_back() {
-        let bytes = encode_start(LogNumber(5), 999);
-        assert_eq!(Payload::decode(&bytes), Ok(Payload::Start { previous: LogNumber(5), previous_end: 999 }));
-        assert!(Payload::decode(&bytes[..16]).is_err());
+        let start = LogStart { previous: LogNumber(5), previous_end: 999, allocated: 1 << 20 };
+        let bytes = start.encode();
+        assert_eq!(bytes, [1, 5, 0, 0, 0, 0, 0, 0, 0, 0xe7, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0]);
+        assert_eq!(Payload::decode(&bytes), Ok(Payload::Start(start)));
+        assert!(Payload::decode(&bytes[..24]).is_err());
     }
 }

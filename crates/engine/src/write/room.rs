@@ -16,7 +16,7 @@ use crate::keyspace::KeyspaceState;
 use crate::store::{CommitState, LiveLog, Store};
 use crate::super_version::{MemtableHandle, SuperVersion};
 use crate::write::encode::RoomNeeded;
-use crate::write::record;
+use crate::write::record::LogStart;
 use crate::{Error, ErrorKind, Result};
 
 /// Room in the memtable of one keyspace, held until the commit's records are in it.
@@ -147,13 +147,14 @@ impl Store {
         }
         let number = self.levels.new_log_number()?;
         let header = LogHeader { store: self.id, number, kind: LogKind::Wal, value_log_head: self.value_log.head() };
-        let options =
-            WriterOptions { mode: self.options.log_mode, preallocate_bytes: self.options.log_preallocate_bytes() };
+        let allocated = self.options.log_preallocate_bytes();
+        let options = WriterOptions { mode: self.options.log_mode, preallocate_bytes: allocated };
         let path = self.files.log(number);
         let mut log = LogWriter::create(&self.vfs, &path, header, options)?;
         let (previous, previous_end) = state.previous_log;
+        let start = LogStart { previous, previous_end, allocated };
         let begun = log
-            .append(self.value_log.synced(), &[&record::encode_start(previous, previous_end)])
+            .append(self.value_log.synced(), &[&start.encode()])
             .map_err(Error::from)
             .and_then(|_| Ok(self.vfs.sync_dir(&self.files.dir)?));
         if let Err(error) = begun {
