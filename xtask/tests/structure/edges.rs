@@ -48,7 +48,10 @@ fn actual(packages: &Packages) -> Edges {
     let mut edges = Edges::new();
     for package in packages.values().filter(|package| package.is_member) {
         let used = package.declared.iter().map(|dependency| dependency.name.replace('_', "-"));
-        edges.insert(package.name.clone(), used.filter(|name| members.contains(name.as_str())).collect());
+        edges.insert(
+            package.name.clone(),
+            used.filter(|name| members.contains(name.as_str()) && *name != package.name).collect(),
+        );
     }
     edges
 }

@@ -8,8 +8,12 @@ use crate::workspace::{TextFile, packages, tracked_files};
 const FILE_LINES_MAX: usize = 800;
 
 /// Crates that may hold `unsafe` code, and what for.
-const UNSAFE_CRATES: [(&str, &str); 3] =
-    [("memtable", "the arena of the skiplist"), ("vfs", "mapped files"), ("schema", "generated accessors")];
+const UNSAFE_CRATES: [(&str, &str); 4] = [
+    ("memtable", "the arena of the skiplist"),
+    ("vfs", "mapped files"),
+    ("schema", "generated accessors"),
+    ("bench", "calls into the C library of a peer, behind a feature"),
+];
 
 #[test]
 fn every_file_opens_with_what_it_is() {
