@@ -23,12 +23,8 @@ use wal::{
 const PATH: &str = "/000001.wal";
 const NUMBER: LogNumber = LogNumber(0x0101_0101_0101_0101);
 const STORE: StoreId = StoreId([1; 16]);
-const MODES: [RecoveryMode; 4] = [
-    RecoveryMode::Default,
-    RecoveryMode::AbsoluteConsistency,
-    RecoveryMode::PointInTime,
-    RecoveryMode::SkipCorrupt,
-];
+const MODES: [RecoveryMode; 4] =
+    [RecoveryMode::Default, RecoveryMode::AbsoluteConsistency, RecoveryMode::PointInTime, RecoveryMode::SkipCorrupt];
 
 #[derive(Arbitrary, Debug)]
 enum Input {

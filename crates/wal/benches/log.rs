@@ -123,3 +123,19 @@ fn read(bencher: Bencher<'_, '_>, payload_len: usize) {
         assert_eq!(found, records);
     });
 }
+
+/// A log that a killed process left: one record, and allocated space to look through for more.
+#[divan::bench(sample_count = 12, sample_size = 1)]
+fn read_unclosed_and_almost_empty(bencher: Bencher<'_, '_>) {
+    let folder = Folder::get();
+    let mut writer = folder.writer(AppendMode::Mapped);
+    writer.append(HEADER.value_log_head, &[&[0xa5; 130]]).unwrap();
+    writer.sync_handle().sync().unwrap();
+    let path = writer.path().to_owned();
+    drop(writer);
+    bencher.counter(BytesCount::new(LOG_BYTES)).bench_local(|| {
+        let mut reader = LogReader::open(&folder.vfs, &path, EXPECT, RecoveryMode::Default).unwrap();
+        assert!(reader.next_record().unwrap().is_some());
+        assert!(reader.next_record().unwrap().is_none());
+    });
+}

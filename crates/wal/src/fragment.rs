@@ -97,7 +97,7 @@ pub(crate) const fn data_room(offset: u64) -> Option<usize> {
 }
 
 /// How fragments of one log are told from all other bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Framing {
     crc_salt: u32,
     number_low: u32,

@@ -7,18 +7,24 @@
 //! Source of the backward step: M. Stigge et al., "Reversing CRC: theory and practice", 2006.
 
 use crate::Result;
-use crate::fragment::{BLOCK_LEN, Framing, data_room, room};
+use crate::fragment::{BLOCK_LEN, Framing, Piece, data_room, room};
 use crate::window::Window;
 
 /// The framing under which two neighbouring fragments before `until` verify.
 pub(crate) fn recover(window: &mut Window, unsalted: &Framing, until: u64) -> Result<Option<Framing>> {
-    // Behind the first block a fragment starts at each block; in it, the first ones are lost with the header.
-    let first_block = 0..(BLOCK_LEN as u64).min(until);
-    for at in first_block.chain((BLOCK_LEN as u64..until).step_by(BLOCK_LEN)) {
-        let Some((framing, end)) = framing_at(window, unsalted, at)? else { continue };
-        let next = if data_room(end).is_none() { end + room(end) as u64 } else { end };
-        if let Some((neighbour, _)) = framing_at(window, unsalted, next)?
-            && neighbour == framing
+    // In the first block a fragment may start anywhere, since the first ones may be lost with the header.
+    let first = window.block_rest(0)?.to_vec();
+    for at in 0..first.len().min(until as usize) {
+        let rest = first.get(at..).unwrap_or_default();
+        if let Some((framing, end)) = framing_of(unsalted, at as u64, rest)
+            && verifies_behind(window, &framing, end)?
+        {
+            return Ok(Some(framing));
+        }
+    }
+    for at in (BLOCK_LEN as u64..until).step_by(BLOCK_LEN) {
+        if let Some((framing, end)) = framing_of(unsalted, at, window.block_rest(at)?)
+            && verifies_behind(window, &framing, end)?
         {
             return Ok(Some(framing));
         }
@@ -27,13 +33,17 @@ pub(crate) fn recover(window: &mut Window, unsalted: &Framing, until: u64) -> Re
 }
 
 /// The framing under which the bytes at `at` are a fragment, and where that would end.
-fn framing_at(window: &mut Window, unsalted: &Framing, at: u64) -> Result<Option<(Framing, u64)>> {
-    let rest = window.block_rest(at)?;
-    Ok(unsalted.unsigned_len(at, rest).and_then(|len| {
-        let (crc, checked) = rest.get(..len)?.split_first_chunk()?;
-        let started_from = crc32_start(u32::from_le_bytes(*crc), checked);
-        Some((unsalted.starting_from(started_from, at), at + len as u64))
-    }))
+fn framing_of(unsalted: &Framing, at: u64, rest: &[u8]) -> Option<(Framing, u64)> {
+    let len = unsalted.unsigned_len(at, rest)?;
+    let (crc, checked) = rest.get(..len)?.split_first_chunk()?;
+    let started_from = crc32_start(u32::from_le_bytes(*crc), checked);
+    Some((unsalted.starting_from(started_from, at), at + len as u64))
+}
+
+/// Whether the fragment that starts at `end`, or at the next block if `end` is padding, verifies.
+fn verifies_behind(window: &mut Window, framing: &Framing, end: u64) -> Result<bool> {
+    let next = if data_room(end).is_none() { end + room(end) as u64 } else { end };
+    Ok(matches!(framing.parse(next, window.block_rest(next)?), Piece::Fragment(_)))
 }
 
 /// The value from which a crc32 over `bytes` comes out as `crc`.
