@@ -49,6 +49,10 @@ impl Store {
         needed: &[RoomNeeded],
         rooms: &mut Vec<Room>,
     ) -> Result<(), NoRoom> {
+        if state.log.is_none() {
+            // The disk was full when the last one ended.
+            self.begin_log(state)?;
+        }
         'again: loop {
             rooms.clear();
             for need in needed {
@@ -137,6 +141,7 @@ impl Store {
 
     /// Ends the active log and starts another. If the second part fails, the next write tries it again.
     pub(crate) fn begin_log(&self, state: &mut CommitState) -> Result<()> {
+        let follows_closing_record = state.log.is_some();
         if let Some(mut log) = state.log.take() {
             let ended = log.end();
             state.previous_log = (log.number(), log.len());
@@ -153,11 +158,7 @@ impl Store {
         let mut log = LogWriter::create(&self.vfs, &path, header, options)?;
         let (previous, previous_end) = state.previous_log;
         let start = LogStart { previous, previous_end, allocated };
-        let begun = log
-            .append(self.value_log.synced(), &[&start.encode()])
-            .map_err(Error::from)
-            .and_then(|_| Ok(self.vfs.sync_dir(&self.files.dir)?));
-        if let Err(error) = begun {
+        if let Err(error) = self.write_start(&mut log, &start, follows_closing_record) {
             drop(log);
             // Nothing is in it, and nobody knows of it; if it stays, the next open sets it aside.
             let _ = self.vfs.remove_file(&path);
@@ -167,6 +168,16 @@ impl Store {
         self.live_logs.lock().push(LiveLog { number, bytes: log.len() });
         state.log = Some(log);
         Ok(())
+    }
+
+    /// Where the log before ends without a closing record, only the start of this one tells that it is whole: the start
+    /// must be durable before anything is that replay finds behind it.
+    fn write_start(&self, log: &mut LogWriter, start: &LogStart, follows_closing_record: bool) -> Result<()> {
+        log.append(self.value_log.synced(), &[&start.encode()])?;
+        if !follows_closing_record {
+            log.sync_handle().sync()?;
+        }
+        Ok(self.vfs.sync_dir(&self.files.dir)?)
     }
 
     fn note_log_length(&self, number: LogNumber, bytes: u64) {
