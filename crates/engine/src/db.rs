@@ -360,6 +360,9 @@ impl Store {
             self.begin_log(&mut state)?;
         }
         let log = state.log.as_ref().map(wal::LogWriter::number).unwrap_or_default();
+        // That the keyspace needs no older log says that they are whole, so they must be durable.
+        let older = LogPosition { log, offset: 0 };
+        self.syncer.sync_to(older, &self.value_log).inspect_err(|error| self.fail(error))?;
         let mut edit = KeyspaceEdit::new(id);
         edit.created = Some(NewKeyspace { name: name.to_owned(), options: options.encode() });
         edit.log_number = Some(log);

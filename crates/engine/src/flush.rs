@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use base::{KeyspaceId, LogNumber};
 use lsm_levels::{BuildContext, KeyspaceEdit, MergeCursor, TreeVersion, VersionEdit};
-use wal::LogWriter;
 
 use crate::counters::add;
 use crate::keyspace::KeyspaceState;
@@ -59,7 +58,7 @@ impl Store {
 
     fn flush_memtables(&self, keyspace: &Arc<KeyspaceState>, memtables: &[Arc<MemtableHandle>]) -> Result<()> {
         let next_log = log_after(&keyspace.pin(), memtables);
-        let idle = self.move_idle_keyspaces(keyspace);
+        let idle = self.move_idle_keyspaces(keyspace, next_log);
         self.make_durable_for(keyspace, &idle, next_log).inspect_err(|error| self.fail(error))?;
         let table_options = self.table_options();
         let new_table_id = || self.levels.new_table_id();
@@ -103,14 +102,15 @@ impl Store {
         Ok(())
     }
 
-    /// Keyspaces without unflushed data need none of the older logs: they move on to the active one, so that they keep
-    /// no log, and a log that only they could need is not synced for their sake.
-    fn move_idle_keyspaces(&self, flushing: &KeyspaceState) -> Vec<(KeyspaceId, LogNumber)> {
-        let state = self.commit_state.lock();
-        let Some(active) = state.log.as_ref().map(LogWriter::number) else { return Vec::new() };
+    /// Keyspaces without unflushed data need none of the older logs: they move on too, so that they keep no log, and a log that only they could need is not synced for their sake.
+    ///
+    /// They move no further than the flushing keyspace itself: the logs from there on may still be lost with the power,
+    /// and that a keyspace needs only later ones would say that they cannot.
+    fn move_idle_keyspaces(&self, flushing: &KeyspaceState, next_log: LogNumber) -> Vec<(KeyspaceId, LogNumber)> {
+        let _commits = self.commit_state.lock();
         let keyspaces = self.keyspaces.load();
         let others = keyspaces.iter().filter(|keyspace| keyspace.id != flushing.id);
-        others.filter(|keyspace| keyspace.pin().move_if_idle(active)).map(|keyspace| (keyspace.id, active)).collect()
+        others.filter_map(|keyspace| Some((keyspace.id, keyspace.pin().move_if_idle(next_log)?))).collect()
     }
 
     /// What must be durable before tables with a memtable's entries are published.

@@ -73,14 +73,11 @@ impl SuperVersion {
         self.memtables().map(|memtable| memtable.log()).min().unwrap_or_default()
     }
 
-    /// Whether nothing waits to be flushed; then `active` is the oldest log that the keyspace needs from now on.
-    /// Requires: the commit lock.
-    pub(crate) fn move_if_idle(&self, active: LogNumber) -> bool {
+    /// Where nothing waits to be flushed, the keyspace needs no log before `log` any more: the oldest log that it needs
+    /// from now on. Requires: the commit lock.
+    pub(crate) fn move_if_idle(&self, log: LogNumber) -> Option<LogNumber> {
         let is_idle = self.immutables.is_empty() && self.active.table.is_empty() && self.active.table.is_idle();
-        if is_idle {
-            self.active.log.store(active.0, Ordering::Release);
-        }
-        is_idle
+        is_idle.then(|| LogNumber(self.active.log.fetch_max(log.0, Ordering::AcqRel).max(log.0)))
     }
 
     /// The parts of this view, for one that differs in some of them.
