@@ -1,1 +1,11 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod content;
+mod failure;
+pub mod forgetful;
+pub mod history;
+
+pub mod power_loss;
+
+pub use failure::{Failure, Outcome};

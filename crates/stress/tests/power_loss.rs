@@ -1,0 +1,52 @@
+//! Power loss at every change of a file: nothing synced is lost, what is left is a prefix, and what was dropped stays
+//! dropped. And the proof itself is proven: with one kind of sync left out, it fails.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
+
+use std::path::Path;
+
+use stress::power_loss::{DIR, Plan, run};
+
+#[test]
+fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
+    let plan = Plan::full(1);
+    println!("seed {}", plan.seed);
+    let report = run(&plan, None);
+    println!("{report}");
+    assert!(report.failures.is_empty(), "{:#?}", report.failures);
+    let events = report.events;
+    assert!(events.flushes >= 2 && events.compactions >= 1, "{events}");
+    assert!(events.log_switches >= 2 && events.segment_seals >= 1 && events.manifest_switches >= 2, "{events}");
+}
+
+/// Syncs that can be left out, by what they make durable.
+const SYNCS: [(&str, fn(&Path) -> bool); 11] = [
+    ("write-ahead log", |path| has_end(path, ".wal")),
+    ("value-log segment", |path| has_end(path, ".vlog")),
+    ("table", |path| has_end(path, ".sst.tmp")),
+    ("manifest", |path| path.to_string_lossy().contains("/MANIFEST-")),
+    ("CURRENT", |path| has_end(path, "CURRENT.tmp")),
+    ("store directory", |path| path == Path::new(DIR)),
+    ("value-log directory", |path| has_end(path, "/vlog")),
+    ("value-log manifest", |path| has_end(path, "VLOG-MANIFEST.tmp")),
+    ("hint file", |path| has_end(path, ".hint.tmp")),
+    ("dead set", |path| has_end(path, ".dead.tmp")),
+    ("death list", |path| has_end(path, ".deaths.tmp")),
+];
+
+fn has_end(path: &Path, end: &str) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(end.as_bytes())
+}
+
+#[test]
+fn with_one_kind_of_sync_left_out_the_proof_fails() {
+    let mut unnoticed = Vec::new();
+    for (name, forgets) in SYNCS {
+        let report = run(&Plan::brief(2), Some(forgets));
+        let images: u64 = report.images.values().sum();
+        match report.failures.first() {
+            Some(failure) => println!("without syncs of the {name}: found after {images} images: {failure}"),
+            None => unnoticed.push((name, images)),
+        }
+    }
+    assert!(unnoticed.is_empty(), "nothing noticed without syncs of: {unnoticed:?}");
+}
