@@ -91,3 +91,27 @@ pub(crate) fn is_gone(meta: &EntryMeta, now: impl FnOnce() -> u64) -> Result<boo
 fn segments_of(view: &SuperVersion, memtable: Option<&MemtableHandle>) -> PinnedSegments {
     PinnedSegments::only(memtable.map_or_else(|| view.segments.clone(), MemtableHandle::segments))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    /// A reader pins its view, the value log rolls, a value of the new segment goes into the memtable that the reader has
+    /// pinned and becomes visible, and only then the reader takes its version: it finds a pointer that its view's own
+    /// segments know nothing of.
+    #[test]
+    fn a_pointer_in_a_pinned_memtable_is_found_though_its_segment_came_later() {
+        let db = Options::new().value_log_max_entries(1).value_threshold(1).open_in_memory().unwrap();
+        db.insert("before", "value").unwrap();
+        let view = db.handle.default_keyspace.pin_owned();
+        db.insert("after", "value").unwrap();
+        let segment = view.get(b"after", Version::MAX, |_, encoded, _| {
+            let entry = EntryRef::decode(encoded).map_err(bad_entry)?;
+            Ok(PointerPayload::decode(entry.payload).map_err(bad_entry)?.pointer.segment)
+        });
+        let segment = segment.unwrap().unwrap();
+        assert!(view.segments.segment(segment).is_none(), "the segment came after the view");
+        assert_eq!(value_in(&view, b"after", db.handle.oracle.visible(), || 0).unwrap().unwrap(), "value");
+    }
+}
