@@ -50,7 +50,7 @@ fn every_layer_has_an_example_and_a_benchmark() {
     for name in LAYERS {
         let folder = root().join("crates").join(name);
         let readme = fs::read_to_string(folder.join("README.md")).unwrap();
-        assert!(readme.contains("```rust") || readme.contains("```no_run"), "{name}: no example in its README");
+        assert!(has_example(&readme), "{name}: no example in its README");
         let library = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
         assert!(
             library.contains("#![doc = include_str!(\"../README.md\")]"),
@@ -59,6 +59,12 @@ fn every_layer_has_an_example_and_a_benchmark() {
         let benches = fs::read_dir(folder.join("benches")).map(Iterator::count).unwrap_or_default();
         assert!(benches > 0, "{name}: no benchmark");
     }
+}
+
+/// Whether one of the code blocks is compiled by rustdoc: fences alternate between opening and closing ones.
+fn has_example(readme: &str) -> bool {
+    let opening = readme.lines().filter_map(|line| line.strip_prefix("```")).step_by(2);
+    opening.into_iter().any(|language| language.is_empty() || language == "rust" || language == "no_run")
 }
 
 #[test]
@@ -78,6 +84,8 @@ fn every_member_has_the_lints_and_the_licence_of_the_workspace() {
 
 #[test]
 fn planted_lines_are_found() {
+    assert!(has_example("a\n```text\nx\n```\n```\nlet x = 1;\n```\n"));
+    assert!(!has_example("a\n```text\nx\n```\n```rust,ignore\nlet x = 1;\n```\n"));
     let manifest = "[package]\nname = \"x\"\n\n[dependencies]\na.workspace = true\nb = \"1\"\nx = { path = \".\", features = [\"y\"] }\n\n[dev-dependencies]\nc = { version = \"2\" }\n";
     assert_eq!(own_versions(manifest), ["b = \"1\"", "c = { version = \"2\" }"]);
     let root = "[workspace]\n\n[workspace.dependencies]\n# why\nx = { path = \"x\" }\na = \"1\" # fast\nb = \"2\"\n\n[profile.dev]\ny = 1\n";
