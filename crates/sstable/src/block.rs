@@ -1,16 +1,20 @@
 //! A data block, read in place.
 //!
 //! ```text
-//! block   := entries | offsets | versions | fingerprints | tail
+//! block   := entries | offsets | versions | heads | fingerprints | tail
 //! entry   := shared varint | rest length varint | rest of the user key | encoded entry (up to the next entry's start)
 //! offsets := count x (u16 or u32): where each entry starts in the block
 //! versions := count x 0 to 8 bytes: version of each entry less the lowest
+//! heads   := count x u16: the two bytes of each user key behind those that all keys of the block start with, as a
+//!            big-endian number, filled up with zeros
 //! fingerprints := count x u8: highest byte of each user key's hash
-//! tail    := lowest version u64 | count u32 | offset width u8 | version width u8 | restart shift u8 | reserved u8
+//! tail    := lowest version u64 | count u32 | shared by all u16 | offset width u8 | version width u8 | restart shift u8
+//!          | reserved 3 bytes
 //! ```
 //! Entries stand in groups of `1 << restart shift`; the first of a group has its whole user key (`shared` is 0), the
-//! others share their first `shared` bytes with it, so that any entry is decoded from two places and no scan. A point
-//! lookup looks at the fingerprints first and so at one entry, nearly always.
+//! others share their first `shared` bytes with it, so that any entry is decoded from two places and no scan. What is
+//! searched stands together: a point lookup goes over the fingerprints, a seek over the heads, and either touches one
+//! entry nearly always.
 //!
 //! Invariant: nothing here trusts the bytes. [`Layout::parse`] checks the tail once; every entry is checked when it is
 //! decoded, so that damaged or hostile bytes give an error and never a panic.
@@ -20,8 +24,8 @@ use std::ops::Range;
 
 use base::{DecodeError, InternalKeyRef, Version, varint};
 
-/// Length of the tail in bytes. At least 16 bytes stand behind every offset and version, so eight can always be loaded.
-pub(crate) const TAIL_LEN: usize = 16;
+/// Length of the tail in bytes. It stands behind every offset, version and fingerprint, so eight can always be loaded.
+pub(crate) const TAIL_LEN: usize = 20;
 
 /// Greatest `restart shift`.
 pub(crate) const RESTART_SHIFT_MAX: u8 = 7;
@@ -35,11 +39,23 @@ pub(crate) struct Layout {
     count: usize,
     offsets: usize,
     versions: usize,
+    heads: usize,
     fingerprints: usize,
+    shared_by_all: usize,
     offset_width: usize,
     version_width: usize,
     restart_shift: u8,
     lowest_version: Version,
+}
+
+/// The number that stands for the order of a key in its block: the two bytes of `rest` in front.
+#[inline]
+pub(crate) const fn head(rest: &[u8]) -> u16 {
+    match rest {
+        [] => 0,
+        [first] => u16::from_be_bytes([*first, 0]),
+        [first, second, ..] => u16::from_be_bytes([*first, *second]),
+    }
 }
 
 /// The byte that stands for a key in its block.
@@ -59,26 +75,33 @@ impl Layout {
         let Some((parts, tail)) = block.split_last_chunk::<TAIL_LEN>() else {
             return damaged("block shorter than its tail");
         };
-        let [v0, v1, v2, v3, v4, v5, v6, v7, c0, c1, c2, c3, offset_width, version_width, restart_shift, reserved] =
-            *tail;
+        let [v0, v1, v2, v3, v4, v5, v6, v7, c0, c1, c2, c3, s0, s1, widths @ ..] = *tail;
+        let [offset_width, version_width, restart_shift, reserved @ ..] = widths;
         let count = u32::from_le_bytes([c0, c1, c2, c3]) as usize;
         let (offset_width, version_width) = (usize::from(offset_width), usize::from(version_width));
-        if !matches!(offset_width, 2 | 4) || version_width > 8 || restart_shift > RESTART_SHIFT_MAX || reserved != 0 {
+        if !matches!(offset_width, 2 | 4)
+            || version_width > 8
+            || restart_shift > RESTART_SHIFT_MAX
+            || reserved != [0; 3]
+        {
             return damaged("block with a tail that no builder writes");
         }
-        // At most 2^32 x 13: no overflow in 64 bits.
-        let Some(offsets) = parts.len().checked_sub(count * (offset_width + version_width + 1)) else {
+        // At most 2^32 x 15: no overflow in 64 bits.
+        let Some(offsets) = parts.len().checked_sub(count * (offset_width + version_width + 3)) else {
             return damaged("block shorter than its count of entries asks for");
         };
         if count == 0 {
             return damaged("block without entries");
         }
         let versions = offsets + count * offset_width;
+        let heads = versions + count * version_width;
         Ok(Self {
             count,
             offsets,
             versions,
-            fingerprints: versions + count * version_width,
+            heads,
+            fingerprints: heads + count * 2,
+            shared_by_all: usize::from(u16::from_le_bytes([s0, s1])),
             offset_width,
             version_width,
             restart_shift,
@@ -228,25 +251,20 @@ impl<'a> Block<'a> {
 
     /// The number of the first entry at or after `key`; the count, if there is none.
     pub(crate) fn lower_bound(&self, key: InternalKeyRef<'_>) -> Result<usize, DecodeError> {
-        let count = self.layout.count;
-        let shift = self.layout.restart_shift;
-        let (mut low, mut high) = (0, ((count - 1) >> shift) + 1);
+        let shared = self.group_key(0)?.get(..self.layout.shared_by_all);
+        let Some(shared) = shared else { return damaged("block whose keys share more than the first has") };
+        let rest = match key.user_key.split_at_checked(shared.len()) {
+            Some((front, rest)) if front == shared => rest,
+            _ => return Ok(if key.user_key < shared { 0 } else { self.layout.count }),
+        };
+        let wanted = head(rest);
+        let heads = self.heads();
+        let mut low = heads.partition_point(|head| u16::from_le_bytes(*head) < wanted);
+        let ties = heads.get(low..).unwrap_or_default();
+        let mut high = low + ties.partition_point(|head| u16::from_le_bytes(*head) == wanted);
         while low < high {
             let middle = low.midpoint(high);
-            let index = middle << shift;
-            if self.compare(index, self.group_key(index)?, key)? == Ordering::Less {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        // The group before the first that starts at or after the key is where the key would be.
-        let Some(group) = low.checked_sub(1) else { return Ok(0) };
-        let group_key = self.group_key(group << shift)?;
-        let (mut low, mut high) = ((group << shift) + 1, count.min((group + 1) << shift));
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.compare(middle, group_key, key)? == Ordering::Less {
+            if self.compare(middle, key)? == Ordering::Less {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -255,11 +273,21 @@ impl<'a> Block<'a> {
         Ok(low)
     }
 
+    /// Bytes that all user keys of the block start with, and the head of each.
+    pub(crate) fn stated_heads(&self) -> (usize, impl Iterator<Item = u16>) {
+        (self.layout.shared_by_all, self.heads().iter().map(|head| u16::from_le_bytes(*head)))
+    }
+
+    #[inline]
+    fn heads(&self) -> &'a [[u8; 2]] {
+        self.bytes.get(self.layout.heads..self.layout.fingerprints).unwrap_or_default().as_chunks::<2>().0
+    }
+
     /// How the internal key of the entry `index` compares with `key`.
     #[inline]
-    fn compare(&self, index: usize, group_key: &[u8], key: InternalKeyRef<'_>) -> Result<Ordering, DecodeError> {
+    fn compare(&self, index: usize, key: InternalKeyRef<'_>) -> Result<Ordering, DecodeError> {
         let entry = self.entry(index)?;
-        let Some(shared) = group_key.get(..entry.shared) else {
+        let Some(shared) = self.group_key(index)?.get(..entry.shared) else {
             return damaged("block entry shares more than its group's first key has");
         };
         let order = match key.user_key.split_at_checked(entry.shared) {

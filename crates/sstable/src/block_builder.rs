@@ -5,7 +5,10 @@
 
 use base::{InternalKeyRef, Version, varint};
 
-use crate::block::{RESTART_SHIFT_MAX, TAIL_LEN};
+use crate::block::{RESTART_SHIFT_MAX, TAIL_LEN, head};
+
+/// Most bytes that a length of a user key takes.
+const LENGTH_LEN_MAX: usize = 3;
 
 /// A block being filled.
 #[derive(Debug)]
@@ -14,10 +17,21 @@ pub(crate) struct BlockBuilder {
     starts: Vec<u32>,
     versions: Vec<Version>,
     fingerprints: Vec<u8>,
+    keys: Vec<KeyPlace>,
     group_key: Vec<u8>,
+    /// Bytes that all user keys of the block start with.
+    shared_by_all: usize,
     restart_shift: u8,
     lowest_version: Version,
     highest_version: Version,
+}
+
+/// Where the rest of an entry's user key stands in the block, and what it shares with its group's first.
+#[derive(Clone, Copy, Debug)]
+struct KeyPlace {
+    rest: u32,
+    rest_len: u16,
+    shared: u16,
 }
 
 impl BlockBuilder {
@@ -29,7 +43,9 @@ impl BlockBuilder {
             starts: Vec::new(),
             versions: Vec::new(),
             fingerprints: Vec::new(),
+            keys: Vec::new(),
             group_key: Vec::new(),
+            shared_by_all: 0,
             restart_shift,
             lowest_version: Version::MAX,
             highest_version: 0,
@@ -44,9 +60,9 @@ impl BlockBuilder {
     pub(crate) fn len_with(&self, key: InternalKeyRef<'_>, entry: &[u8]) -> usize {
         let lowest = self.lowest_version.min(key.version);
         let highest = self.highest_version.max(key.version);
-        let column_width = 4 + version_width(lowest, highest) + 1;
-        let entry_len = 2 * varint::LEN_MAX.min(3) + key.user_key.len() + entry.len();
-        self.bytes.len() + entry_len + (self.starts.len() + 1) * column_width + TAIL_LEN
+        let entries_len = self.bytes.len() + 2 * LENGTH_LEN_MAX + key.user_key.len() + entry.len();
+        let column_width = offset_width(entries_len) + version_width(lowest, highest) + 3;
+        entries_len + (self.starts.len() + 1) * column_width + TAIL_LEN
     }
 
     /// Bytes of entries so far.
@@ -73,13 +89,17 @@ impl BlockBuilder {
         let rest = key.user_key.get(shared..).unwrap_or_default();
         varint::push(shared as u64, &mut self.bytes);
         varint::push(rest.len() as u64, &mut self.bytes);
+        // Keys are shorter than 64 KiB.
+        let place = KeyPlace { rest: self.bytes.len() as u32, rest_len: rest.len() as u16, shared: shared as u16 };
+        self.note_shared_by_all(place, key.user_key);
+        self.keys.push(place);
         self.bytes.extend_from_slice(rest);
         self.bytes.extend_from_slice(entry);
     }
 
     /// Puts the columns and the tail behind the entries: the block's bytes.
     pub(crate) fn finish(&mut self) -> &[u8] {
-        let offset_width = if self.bytes.len() <= usize::from(u16::MAX) { 2 } else { 4 };
+        let offset_width = offset_width(self.bytes.len());
         let version_width = version_width(self.lowest_version, self.highest_version);
         for start in &self.starts {
             let bytes = start.to_le_bytes();
@@ -89,11 +109,48 @@ impl BlockBuilder {
             let bytes = version.wrapping_sub(self.lowest_version).to_le_bytes();
             self.bytes.extend_from_slice(bytes.get(..version_width).unwrap_or_default());
         }
+        self.push_heads();
         self.bytes.extend_from_slice(&self.fingerprints);
         self.bytes.extend_from_slice(&self.lowest_version.to_le_bytes());
         self.bytes.extend_from_slice(&(self.starts.len() as u32).to_le_bytes());
-        self.bytes.extend_from_slice(&[offset_width as u8, version_width as u8, self.restart_shift, 0]);
+        self.bytes.extend_from_slice(&(self.shared_by_all as u16).to_le_bytes());
+        self.bytes.extend_from_slice(&[offset_width as u8, version_width as u8, self.restart_shift, 0, 0, 0]);
         &self.bytes
+    }
+
+    /// What all keys share is what the first shares with the last. Within the first group that is known already.
+    fn note_shared_by_all(&mut self, place: KeyPlace, user_key: &[u8]) {
+        self.shared_by_all = match self.keys.first() {
+            None => user_key.len(),
+            Some(_) if self.keys.len() >> self.restart_shift == 0 => usize::from(place.shared),
+            Some(first) => shared_prefix_len(self.rest_of(*first), user_key),
+        };
+    }
+
+    /// The rest of an entry's user key; all of it for the first of a group.
+    fn rest_of(&self, key: KeyPlace) -> &[u8] {
+        let start = key.rest as usize;
+        self.bytes.get(start..start + usize::from(key.rest_len)).unwrap_or_default()
+    }
+
+    fn push_heads(&mut self) {
+        let mut group_key = KeyPlace { rest: 0, rest_len: 0, shared: 0 };
+        for index in 0..self.keys.len() {
+            let Some(key) = self.keys.get(index).copied() else { return };
+            if index & ((1 << self.restart_shift) - 1) == 0 {
+                group_key = key;
+            }
+            let mut bytes = [0; 2];
+            for (at, byte) in (self.shared_by_all..).zip(&mut bytes) {
+                *byte = match at.checked_sub(usize::from(key.shared)) {
+                    Some(in_rest) => self.rest_of(key).get(in_rest),
+                    None => self.rest_of(group_key).get(at),
+                }
+                .copied()
+                .unwrap_or_default();
+            }
+            self.bytes.extend_from_slice(&head(&bytes).to_le_bytes());
+        }
     }
 
     /// Forgets the block, keeping the buffers.
@@ -102,9 +159,15 @@ impl BlockBuilder {
         self.starts.clear();
         self.versions.clear();
         self.fingerprints.clear();
+        self.keys.clear();
         self.lowest_version = Version::MAX;
         self.highest_version = 0;
     }
+}
+
+/// Bytes that an offset into entries of this length takes.
+const fn offset_width(entries_len: usize) -> usize {
+    if entries_len <= u16::MAX as usize { 2 } else { 4 }
 }
 
 /// Bytes that the differences to the lowest version take.

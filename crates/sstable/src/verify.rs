@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::{Cursor, DecodeError, EntryKind, EntryRef, PointerPayload, key_hash};
 
-use crate::block::{Layout, fingerprint};
+use crate::block::{Layout, fingerprint, head};
 use crate::{CursorOptions, Error, Result, Table, TableSummary};
 
 /// What a whole verification has read.
@@ -19,7 +19,7 @@ pub struct VerifiedTable {
 }
 
 impl Table {
-    /// Reads every block from the file and compares its checksum, the order and form of all entries, their fingerprints,
+    /// Reads every block from the file and compares its checksum, the order and form of all entries, the columns,
     /// the filter, the index, and the sums that the table states.
     ///
     /// # Errors
@@ -29,7 +29,7 @@ impl Table {
         for number in 0..self.block_count() {
             let place = self.place(number);
             self.source.verify(place)?;
-            self.verify_fingerprints(number)?;
+            self.verify_columns(number)?;
             bytes += place.len as u64;
         }
         let sums = self.verify_entries()?;
@@ -53,14 +53,15 @@ impl Table {
         Ok(VerifiedTable { blocks: self.block_count() as u64, entries: sums.entries, bytes })
     }
 
-    fn verify_fingerprints(&self, number: usize) -> Result<()> {
+    fn verify_columns(&self, number: usize) -> Result<()> {
         let place = self.place(number);
         let bytes = self.source.fetch(place, false, None)?;
         let corrupt = |error| self.source.corrupt(place, error);
         let layout = Layout::parse(&bytes).map_err(corrupt)?;
         let block = layout.of(&bytes);
+        let (shared_by_all, heads) = block.stated_heads();
         let mut user_key = Vec::new();
-        for index in 0..layout.count() {
+        for (index, stated_head) in heads.enumerate() {
             let entry = block.entry(index).map_err(corrupt)?;
             let group_key = block.group_key(index).map_err(corrupt)?;
             user_key.clear();
@@ -68,6 +69,9 @@ impl Table {
             user_key.extend_from_slice(entry.rest);
             if block.fingerprint(index) != Some(fingerprint(key_hash(&user_key))) {
                 return Err(corrupt(DecodeError::new("fingerprint of a block entry is not its key's")));
+            }
+            if user_key.get(shared_by_all..).map(head) != Some(stated_head) {
+                return Err(corrupt(DecodeError::new("head of a block entry is not its key's")));
             }
         }
         Ok(())

@@ -160,6 +160,6 @@ fn a_block_over_64_kib_has_wide_offsets() {
 fn one_version_for_all_takes_no_bytes() {
     let model: Model = (0..40u8).map(|n| ((vec![n + 1], std::cmp::Reverse(9)), vec![])).collect();
     let bytes = built(&model, 1);
-    // Per entry: two lengths, one key byte, an offset of two bytes and a fingerprint.
-    assert_eq!(bytes.len(), 40 * (2 + 1 + 2 + 1) + TAIL_LEN);
+    // Per entry: two lengths, one key byte, an offset and a head of two bytes, and a fingerprint.
+    assert_eq!(bytes.len(), 40 * (2 + 1 + 2 + 2 + 1) + TAIL_LEN);
 }
