@@ -94,7 +94,9 @@ impl ValueLog {
     fn roll(&self, writer: &mut Writer) -> Result<()> {
         self.check_writable()?;
         let id = self.take_id()?;
-        let previous = writer.active.as_ref().map_or_else(ValueLogHead::default, |active| active.open.head());
+        // Also where it is not the active one any more: its end must be known until it is sealed.
+        let newest = self.open_segments.lock().back().map(|open| open.head());
+        let previous = newest.unwrap_or_default();
         let active = match self.create_segment(id, previous) {
             Ok(active) => active,
             Err(error) => {

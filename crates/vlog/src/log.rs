@@ -84,12 +84,12 @@ impl ValueLog {
         Arc::clone(&self.current.lock())
     }
 
-    /// Where the next record goes, or would go if it fitted: everything appended so far is before it.
+    /// A position behind every record appended so far and before every record still to come.
     #[must_use]
     pub fn head(&self) -> ValueLogHead {
         let newest = self.open_segments.lock().back().map(|open| open.head());
-        newest
-            .unwrap_or_else(|| ValueLogHead { segment: SegmentId(self.lease.next.load(Ordering::Acquire)), offset: 0 })
+        // Where all is sealed, all is durable.
+        newest.unwrap_or_else(|| self.synced())
     }
 
     /// Everything before this position is durable. One atomic load.

@@ -37,8 +37,9 @@ impl ValueLog {
         let totals = self.write_hint(&open.segment, end)?;
         // Makes two names durable: that of the segment, and that of its hint file.
         self.vfs.sync_dir(&self.dir)?;
-        open.note_synced(end);
+        // The head first: whoever finds the segment clean must find the head there.
         self.synced.raise(open.head());
+        open.note_synced(end);
         self.list_sealed(&open.segment, totals)?;
         self.install(Arc::new(self.reopen_whole(&open.segment)?));
         self.open_segments.lock().retain(|other| other.segment.id() != open.segment.id());

@@ -80,10 +80,10 @@ impl ValueLog {
         if dirty.iter().any(|(open, _)| !open.name_synced.load(Ordering::Acquire)) {
             self.vfs.sync_dir(&self.dir).map_err(|cause| self.failure.latch(cause))?;
         }
+        self.synced.raise(newest.head_at(*bytes));
         for (open, bytes) in &dirty {
             open.note_synced(*bytes);
         }
-        self.synced.raise(newest.head_at(*bytes));
         Ok(self.synced())
     }
 

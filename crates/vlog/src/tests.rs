@@ -13,7 +13,7 @@ use crate::header::{FileHeader, FileKind, HEADER_LEN_U64};
 use crate::hint::{HintReader, HintWriter};
 use crate::manifest::{Manifest, OwnerTotals, SealedSegment};
 use crate::record::RecordHeader;
-use crate::scan::RecordScanner;
+use crate::scan::{Entry, RecordScanner};
 use crate::segment_header::SegmentHeader;
 use crate::{CompanionId, Error, Result, whole_file};
 
@@ -137,6 +137,45 @@ fn a_record_with_a_flag_of_a_newer_program_ends_nothing_silently() {
     let file = fs.open_read(&path).unwrap();
     let refused = RecordScanner::new(file, header, bytes.len() as u64).next().map(|_| ()).unwrap_err();
     assert!(matches!(refused, Error::Incompatible { .. }), "{refused}");
+}
+
+#[test]
+fn a_hint_file_that_lost_a_whole_chunk_is_damaged() {
+    let fs = MemFs::new(1);
+    fs.create_dir_all(dir()).unwrap();
+    let header = of(CompanionId([8; 16]));
+    let mut hint = HintWriter::create(&fs, dir(), STORE, &header).unwrap();
+    let mut offset = HEADER_LEN_U64 as u32;
+    for version in 0..4_000 {
+        let key = base::InternalKeyRef::new(b"the key of a record", version);
+        let len = crate::record_len(key.user_key.len(), 10) as u32;
+        let pointer = base::ValuePointer { segment: SegmentId(1), len, offset };
+        hint.add(&Entry { pointer, owner: 0, key, meta: base::EntryMeta::put() }).unwrap();
+        offset += len;
+    }
+    hint.finish().unwrap();
+    let path = hint_path(dir(), SegmentId(1));
+    let whole = fs.read(&path).unwrap();
+    let chunk_end = |start: usize| {
+        let len = u32::from_le_bytes(whole[start + 4..start + 8].try_into().unwrap());
+        start + 12 + len as usize
+    };
+    let read = || {
+        let mut hint = HintReader::open(&fs, dir(), STORE, &header, None).unwrap();
+        let mut records = 0;
+        while hint.next()?.is_some() {
+            records += 1;
+        }
+        Ok::<_, Error>(records)
+    };
+    assert_eq!(read().unwrap(), 4_000);
+    let (first, second) = (chunk_end(112), chunk_end(chunk_end(112)));
+    for lost in [112..first, first..second] {
+        let mut bytes = whole.clone();
+        bytes.drain(lost);
+        fs.write(&path, bytes).unwrap();
+        assert!(read().unwrap_err().is_corruption());
+    }
 }
 
 proptest! {

@@ -226,5 +226,7 @@ fn the_head_never_goes_back_and_is_before_what_comes_later() {
             assert!(last > head);
             assert!(log.synced() <= last);
         }
+        log.seal_all().unwrap();
+        assert_eq!((log.head(), log.synced()), (last, last), "all is sealed, so all is durable");
     }
 }

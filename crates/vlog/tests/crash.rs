@@ -48,7 +48,9 @@ enum Planted {
 
 fn options(mode: AppendMode, seed: u64) -> Options {
     let io_mode = if seed.is_multiple_of(2) { IoMode::Mapped } else { IoMode::Pread };
-    Options { segment_bytes: 3_000, segment_entries: 6, preallocate_bytes: 1_024, mode, io_mode, ..Options::new(STORE) }
+    // With nothing ahead, files are as long as their records, and recovery finds nothing to cut.
+    let preallocate_bytes = if mode == AppendMode::Written && !seed.is_multiple_of(3) { 0 } else { 1_024 };
+    Options { segment_bytes: 3_000, segment_entries: 6, preallocate_bytes, mode, io_mode, ..Options::new(STORE) }
 }
 
 fn end_of(pointer: &ValuePointer) -> ValueLogHead {
@@ -196,14 +198,13 @@ fn work(fs: &FaultFs, options: &Options, known: &Mutex<Known>, seed: u64) {
                 known.lock().unwrap().written.push((sample, pointer));
             }
             match rng.below(5) {
-                0 | 1 => {
-                    let synced = log.sync().unwrap();
-                    known.lock().unwrap().synced = synced;
-                }
+                0 | 1 => assert!(log.sync().unwrap() <= log.head()),
                 2 => drop(log.seal_full().unwrap()),
                 3 => kill_some(&log, known, &mut rng, number),
                 _ => {}
             }
+            // As the next record of a write-ahead log would say.
+            known.lock().unwrap().synced = log.synced();
         }
     }
 }
@@ -235,7 +236,7 @@ fn kill_some(log: &ValueLog, known: &Mutex<Known>, rng: &mut Rng, ticket: u64) {
 
 #[test]
 fn every_synced_record_and_every_death_survives_a_crash_before_any_change() {
-    for seed in 1..=4 {
+    for seed in 1..=3 {
         for mode in [AppendMode::Mapped, AppendMode::Written] {
             let run = crash_everywhere(mode, seed, Planted::Nothing);
             println!("seed {seed}, {mode:?}: images {:?}", run.images);

@@ -164,6 +164,19 @@ fn a_synced_head_in_one_segment_tells_of_the_whole_ones_before_it() {
 }
 
 #[test]
+fn a_segment_that_was_ended_early_is_known_to_the_next_one_too() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, written());
+    let first = fill(&log, 2, 40);
+    log.close_active();
+    fill(&log, 2, 40);
+    let synced = log.sync().unwrap();
+    fs.edit(&path("000001.vlog"), |bytes| bytes.truncate(bytes.len() - 1)).unwrap();
+    let corruption = corruption(begin(&fs, written(), synced).unwrap_err());
+    assert_eq!((corruption.path, corruption.offset), (path("000001.vlog"), u64::from(first[1].1.offset)));
+}
+
+#[test]
 fn what_a_failed_append_left_behind_a_full_segment_is_no_record() {
     let (fs, written_records) = three_open_segments();
     let (first, third) = (path("000001.vlog"), written_records[6].1);
