@@ -2,7 +2,8 @@
 //!
 //! Each inner node of a complete binary tree over the sources remembers the *loser* of the match that was played there;
 //! the overall winner is kept apart. Moving the winner replays only the matches on its path to the root: about log2(n)
-//! comparisons, most of them of eight-byte key prefixes kept in the nodes.
+//! comparisons, most of them of sixteen-byte key prefixes kept in the nodes as one number. (Eight bytes are too few: keys
+//! that share a word in front would all be compared in full; see `docs/adr/0008-compaction-scores-and-merge-loop.md`.)
 //!
 //! Invariants
 //! 1. Forward, the winner stands on the least entry of all sources; in reverse on the greatest. Between equal internal
@@ -17,13 +18,11 @@ use std::cmp::Ordering;
 
 use base::{Cursor, InternalKey, InternalKeyRef};
 
-use crate::sorted_run::key_prefix;
-
 /// A source in the tournament.
 #[derive(Clone, Copy, Debug)]
 struct Contender {
     /// Prefix of its user key; complemented in reverse, so that the lesser one always wins.
-    prefix: u64,
+    prefix: u128,
     source: usize,
     exhausted: bool,
     tied: bool,
@@ -127,11 +126,15 @@ impl<C: Cursor> MergeCursor<C> {
     fn contender(&self, source: usize) -> Contender {
         match self.sources.get(source) {
             Some(cursor) if cursor.valid() => {
-                let prefix = key_prefix(cursor.key().user_key);
-                let prefix = if self.direction == Direction::Forward { prefix } else { !prefix };
+                let prefix = match self.direction {
+                    // Nobody to compare it with.
+                    _ if self.sources.len() == 1 => 0,
+                    Direction::Forward => key_prefix(cursor.key().user_key),
+                    Direction::Reverse => !key_prefix(cursor.key().user_key),
+                };
                 Contender { prefix, source, exhausted: false, tied: false }
             }
-            _ => Contender { prefix: u64::MAX, source, exhausted: true, tied: false },
+            _ => Contender { prefix: u128::MAX, source, exhausted: true, tied: false },
         }
     }
 
@@ -270,6 +273,19 @@ impl<C: Cursor> Cursor for MergeCursor<C> {
     #[inline]
     fn value(&self) -> &[u8] {
         self.winner.and_then(|winner| self.sources.get(winner.source)).map_or(&[], Cursor::value)
+    }
+}
+
+/// The first sixteen bytes as a big-endian number, zeros where there are fewer: orders as the bytes do, but for ties.
+#[inline]
+fn key_prefix(bytes: &[u8]) -> u128 {
+    match bytes.first_chunk::<16>() {
+        Some(chunk) => u128::from_be_bytes(*chunk),
+        None => {
+            let mut padded = [0; 16];
+            padded.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            u128::from_be_bytes(padded)
+        }
     }
 }
 

@@ -100,7 +100,7 @@ impl SortedRun {
 
 /// The first eight bytes as a big-endian number, zeros where there are fewer: orders as the bytes do, but for ties.
 #[inline]
-pub(crate) fn key_prefix(bytes: &[u8]) -> u64 {
+fn key_prefix(bytes: &[u8]) -> u64 {
     match bytes.first_chunk::<8>() {
         Some(chunk) => u64::from_be_bytes(*chunk),
         None => {
