@@ -5,6 +5,7 @@ pub mod content;
 mod failure;
 pub mod forgetful;
 pub mod history;
+pub mod kill;
 
 pub mod power_loss;
 

@@ -1,0 +1,48 @@
+//! A process that commits is killed at any instruction, over and over, on one growing store.
+//!
+//! The parent starts a [`child`] that opens the store, with everything so small that flush, compaction and the rest
+//! happen all the time, and commits numbered transactions from several threads ([`transaction`]). Each acknowledgement
+//! goes through a pipe. At a random moment, or once the child has stopped at a chosen step of a chosen [`Phase`], the
+//! parent sends it SIGKILL, opens the store itself and compares everything in it with what must be there ([`expected`]).
+
+pub mod child;
+pub mod expected;
+mod message;
+pub mod phase;
+mod round;
+mod soak;
+mod status;
+pub mod transaction;
+mod watched;
+
+use std::path::Path;
+
+use engine::Options;
+
+pub use phase::Phase;
+pub use soak::{Limits, Tally, soak};
+
+/// Threads that commit in a child.
+pub const WRITERS: u32 = 4;
+
+/// The keyspace beside the default one.
+pub const PAIR_KEYSPACE: &str = "pairs";
+
+/// The store's folder in that of a run.
+fn store_dir(dir: &Path) -> std::path::PathBuf {
+    dir.join("store")
+}
+
+/// So small that in a fraction of a second everything happens: about five tables a level, a full segment each megabyte.
+fn tiny_options() -> Options {
+    Options::new()
+        .memtable_size(256 << 10)
+        .value_threshold(512)
+        .value_log_file_size(1 << 20)
+        .manifest_edits_max(64)
+        .table_size(64 << 10)
+        .level_base_size(5 * (64 << 10))
+        .level_multiplier(4)
+        .block_cache_size(4 << 20)
+        .compactors(2)
+}
