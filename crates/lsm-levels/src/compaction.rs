@@ -37,13 +37,14 @@ const TOMBSTONE: [u8; 3] = [EntryKind::Delete as u8, 0, 0];
 pub struct CompactionContext<'a> {
     /// Where and how tables are written.
     pub build: BuildContext<'a>,
-    /// No reader sees anything older than the newest entry at or below this version.
+    /// No reader sees anything older than the newest entry at or below this version. Where `ordered` is off it must have
+    /// been taken before the memtables were pinned, so that whatever arrives later is above it.
     pub discard_version: Version,
     /// The oldest clock of any registered reader, in seconds since the Unix epoch.
     pub expiry_now: u64,
     /// How many versions of a key stay at or below the discard version.
     pub versions_to_keep: NonZeroU32,
-    /// Whether versions have always arrived in order in this keyspace.
+    /// Whether versions have always arrived in order in this keyspace, read after `discard_version` was.
     pub ordered: bool,
     /// Whether a memtable may hold an entry of this user key below this version. Asked only where `ordered` is off. The
     /// memtables must have been pinned before the compaction was picked, so that none escapes by being flushed.

@@ -107,9 +107,6 @@ impl Picker {
                 let raw = ratio(runs as u64, self.options.level0_runs_max as u64).max(ratio(bytes, base_bytes));
                 *score = if raw >= 1.0 { raw * DUE_SCALE } else { raw };
                 incoming = bytes;
-            } else if level < targets.base {
-                *score = if bytes > 0 { DUE_SCALE } else { 0.0 };
-                incoming += bytes;
             } else {
                 let over = bytes >= target && bytes > 0;
                 *score = if over { ratio(bytes, target + incoming) * DUE_SCALE } else { ratio(bytes, target) };

@@ -285,8 +285,13 @@ fn run(seed: u64, ordered: bool) -> Tally {
     world.tally
 }
 
+/// 60, or as many as the environment asks for.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(60)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn reads_at_or_above_the_discard_version_never_change(seed: u64) {
