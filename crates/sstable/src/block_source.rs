@@ -2,17 +2,18 @@
 //!
 //! Invariants
 //! 1. Raw blocks of a mapped table are used in place and never cached.
-//! 2. A block that is fetched from the device (`Pread`) has its checksum compared every time, unless verification is off;
+//! 2. A compressed block that is in the cache is not looked at in the mapping: its page may be out of memory.
+//! 3. A block that is fetched from the device (`Pread`) has its checksum compared every time, unless verification is off;
 //!    one of a mapping once, as its bytes cannot change, unless verification is `Always`.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use base::Corruption;
-use base::DecodeError;
-use base::sync::atomic::{AtomicU64, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use base::{Corruption, DecodeError};
 use bytes::Bytes;
-use vfs::ReadFile;
+use vfs::{Advice, ReadFile};
 
 use crate::cache::CacheTable;
 use crate::codec::{Codec, decompress};
@@ -30,18 +31,62 @@ pub(crate) struct BlockPlace {
 /// Reads the blocks of one table.
 #[derive(Debug)]
 pub(crate) struct BlockSource {
-    pub(crate) file: Arc<dyn ReadFile>,
+    file: Arc<dyn ReadFile>,
     /// The whole file, where it is mapped.
-    pub(crate) mapped: Option<Bytes>,
-    pub(crate) salt: u32,
-    pub(crate) verify: VerifyBlocks,
-    pub(crate) verified: VerifiedBlocks,
-    pub(crate) cache: Arc<BlockCache>,
-    pub(crate) cache_table: CacheTable,
-    pub(crate) block_count: usize,
+    mapped: Option<Bytes>,
+    salt: u32,
+    verify: VerifyBlocks,
+    cache: Arc<BlockCache>,
+    cache_table: CacheTable,
+    block_count: usize,
+    /// Blocks whose checksum has been compared.
+    verified: BlockBits,
+    /// Blocks of a mapping that were found compressed.
+    compressed: BlockBits,
+    /// Whether a block of this table was ever put into the cache.
+    cached: AtomicBool,
 }
 
 impl BlockSource {
+    /// The blocks of a table of `block_count` of them, whose places lie within the file.
+    pub(crate) fn new(
+        file: Arc<dyn ReadFile>,
+        mapped: Option<Bytes>,
+        salt: u32,
+        block_count: usize,
+        verify: VerifyBlocks,
+        cache: Arc<BlockCache>,
+    ) -> Self {
+        Self {
+            file,
+            mapped,
+            salt,
+            verify,
+            cache_table: cache.register(),
+            cache,
+            block_count,
+            verified: BlockBits::new(block_count),
+            compressed: BlockBits::new(block_count),
+            cached: AtomicBool::new(false),
+        }
+    }
+
+    /// The whole file, where it is mapped.
+    #[inline]
+    pub(crate) fn mapped(&self) -> Option<&Bytes> {
+        self.mapped.as_ref()
+    }
+
+    /// When block checksums are compared.
+    pub(crate) fn verify_blocks(&self) -> VerifyBlocks {
+        self.verify
+    }
+
+    /// Tells the system that a range of the file is wanted soon.
+    pub(crate) fn will_need(&self, range: Range<u64>) {
+        self.file.advise(range.start, range.end.saturating_sub(range.start), Advice::WillNeed);
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
     }
@@ -50,31 +95,43 @@ impl BlockSource {
     #[inline]
     pub(crate) fn in_place(&self, place: BlockPlace) -> Result<Option<&[u8]>> {
         let Some(mapped) = &self.mapped else { return Ok(None) };
+        if self.compressed.contains(place.number) {
+            return Ok(None);
+        }
         let stored = self.split_mapped(mapped, place)?;
-        Ok(if stored.codec == Codec::Raw { Some(stored.payload) } else { None })
+        if stored.codec == Codec::Raw {
+            return Ok(Some(stored.payload));
+        }
+        self.compressed.insert(place.number);
+        Ok(None)
     }
 
     /// The block, wherever it comes from. `ahead` holds bytes of the file from the given offset on.
     pub(crate) fn fetch(&self, place: BlockPlace, fill_cache: bool, ahead: Option<(u64, &Bytes)>) -> Result<Bytes> {
-        if let Some(mapped) = &self.mapped {
-            let stored = self.split_mapped(mapped, place)?;
-            if stored.codec == Codec::Raw {
-                return Ok(mapped.slice_ref(stored.payload));
-            }
+        if let (Some(mapped), Some(block)) = (&self.mapped, self.in_place(place)?) {
+            return Ok(mapped.slice_ref(block));
         }
         if let Some(block) = self.cache.get(self.cache_table, place.number) {
             return Ok(block);
         }
-        let block = match (&self.mapped, ahead.and_then(|(start, bytes)| within(start, bytes, place))) {
-            (Some(mapped), _) => self.decoded(mapped, self.split_mapped(mapped, place)?, place)?,
-            (None, Some(stored)) => self.decoded(&stored, self.split_read(&stored, place)?, place)?,
-            (None, None) => {
-                let stored = Bytes::from(self.read(place.offset, place.len)?);
-                self.decoded(&stored, self.split_read(&stored, place)?, place)?
+        let stored;
+        let (owner, split) = match (&self.mapped, ahead.and_then(|(start, bytes)| within(start, bytes, place))) {
+            (Some(mapped), _) => (mapped, self.split_mapped(mapped, place)?),
+            (None, ahead) => {
+                stored = match ahead {
+                    Some(stored) => stored,
+                    None => Bytes::from(self.read(place.offset, place.len)?),
+                };
+                (&stored, self.split_read(&stored, place)?)
             }
         };
+        let block = self.decoded(owner, split, place)?;
         if fill_cache {
-            self.cache.insert(self.cache_table, place.number, &block);
+            self.cached.store(true, Ordering::Relaxed);
+            // A raw block is a part of what was read ahead, all of which it would keep in memory, uncounted.
+            let copied = split.codec == Codec::Raw && ahead.is_some();
+            let own = if copied { Bytes::copy_from_slice(&block) } else { block.clone() };
+            self.cache.insert(self.cache_table, place.number, &own);
         }
         Ok(block)
     }
@@ -150,7 +207,9 @@ impl BlockSource {
 
 impl Drop for BlockSource {
     fn drop(&mut self) {
-        self.cache.remove(self.cache_table, self.block_count);
+        if *self.cached.get_mut() {
+            self.cache.remove(self.cache_table, self.block_count);
+        }
     }
 }
 
@@ -168,16 +227,16 @@ fn within(start: u64, bytes: &Bytes, place: BlockPlace) -> Option<Bytes> {
     (to <= bytes.len()).then(|| bytes.slice(from..to))
 }
 
-/// Which blocks have been verified: a bit each.
+/// A bit a block, set once.
 #[derive(Debug)]
-pub(crate) struct VerifiedBlocks(Box<[AtomicU64]>);
+struct BlockBits(Box<[AtomicU64]>);
 
-impl VerifiedBlocks {
-    pub(crate) fn new(blocks: usize) -> Self {
+impl BlockBits {
+    fn new(blocks: usize) -> Self {
         Self((0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    // Relaxed: the bit stands for bytes that never change, and whoever misses it verifies once more.
+    // Relaxed: a bit tells of bytes that never change, and whoever misses it finds out once more.
     #[inline]
     fn contains(&self, block: usize) -> bool {
         self.0.get(block / 64).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (block % 64)) != 0)

@@ -81,7 +81,7 @@ impl TableCursor {
         let place = self.table.place(number);
         let source = &self.table.source;
         if self.options.read_ahead {
-            self.read_ahead.before(source, place, self.table.index.blocks_end())?;
+            self.read_ahead.before(source, place, self.table.index.blocks_end());
         }
         self.block = source.fetch(place, self.options.fill_cache, self.read_ahead.buffer())?;
         self.layout = Layout::parse(&self.block).map_err(|error| source.corrupt(place, error))?;

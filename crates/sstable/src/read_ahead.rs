@@ -6,9 +6,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use vfs::Advice;
 
-use crate::Result;
 use crate::block_source::{BlockPlace, BlockSource};
 
 /// Blocks read in sequence before anything is asked for.
@@ -32,7 +30,7 @@ pub(crate) struct ReadAhead {
 impl ReadAhead {
     /// Notes that a block is about to be read, and asks for those behind it if that has become worth it. `end` is where
     /// the last block ends.
-    pub(crate) fn before(&mut self, source: &BlockSource, place: BlockPlace, end: u64) -> Result<()> {
+    pub(crate) fn before(&mut self, source: &BlockSource, place: BlockPlace, end: u64) {
         self.run = match self.last {
             Some(last) if last + 1 == place.number => self.run.max(0) + 1,
             Some(last) if last == place.number + 1 => self.run.min(0) - 1,
@@ -42,13 +40,11 @@ impl ReadAhead {
         self.last = Some(place.number);
         if self.run.abs() < SEQUENTIAL_BLOCKS_MIN {
             self.window_bytes = 0;
-            return Ok(());
-        }
-        if source.mapped.is_some() {
+        } else if source.mapped().is_some() {
             self.advise(source, place, end);
-            return Ok(());
+        } else {
+            self.fill(source, place, end);
         }
-        self.fill(source, place, end)
     }
 
     /// Bytes read ahead and where they start in the file.
@@ -78,15 +74,15 @@ impl ReadAhead {
             let to = if fresh { block.end } else { self.asked.start };
             to.saturating_sub(self.window_bytes)..to
         };
-        source.file.advise(next.start, next.end - next.start, Advice::WillNeed);
+        source.will_need(next.clone());
         self.asked = if fresh { next } else { self.asked.start.min(next.start)..self.asked.end.max(next.end) };
     }
 
-    fn fill(&mut self, source: &BlockSource, place: BlockPlace, end: u64) -> Result<()> {
+    fn fill(&mut self, source: &BlockSource, place: BlockPlace, end: u64) {
         let block = place.offset..place.offset + place.len as u64;
         let (start, bytes) = &self.buffer;
         if *start <= block.start && block.end <= start + bytes.len() as u64 {
-            return Ok(());
+            return;
         }
         self.grow();
         let range = if self.run > 0 {
@@ -94,8 +90,9 @@ impl ReadAhead {
         } else {
             block.end.saturating_sub(self.window_bytes).min(block.start)..block.end
         };
-        self.buffer = (range.start, Bytes::from(source.read(range.start, (range.end - range.start) as usize)?));
-        Ok(())
+        // What cannot be read ahead is told when it is wanted: a scan may well end before that.
+        let bytes = source.read(range.start, (range.end - range.start) as usize).unwrap_or_default();
+        self.buffer = (range.start, Bytes::from(bytes));
     }
 
     fn grow(&mut self) {

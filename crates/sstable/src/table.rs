@@ -14,7 +14,7 @@ use bytes::Bytes;
 use vfs::{ReadFile, Vfs};
 
 use crate::block::{Block, Layout};
-use crate::block_source::{BlockPlace, BlockSource, VerifiedBlocks};
+use crate::block_source::{BlockPlace, BlockSource};
 use crate::filter::Filter;
 use crate::footer::{Expected, FOOTER_LEN, Footer};
 use crate::index::{INDEX_LEN_MAX, Index, IndexPlace, OpenedIndex};
@@ -82,16 +82,8 @@ impl Table {
         let place = IndexPlace { path: &path, table: id, file_len, offset: footer.index_offset };
         let OpenedIndex { index, filter, summary } = OpenedIndex::read(&index, place)?;
         reader.check_padding(index.blocks_end(), footer.index_offset)?;
-        let source = BlockSource {
-            salt: footer.checksum_salt(),
-            verify: options.verify,
-            verified: VerifiedBlocks::new(index.count()),
-            cache_table: options.cache.register(),
-            cache: options.cache,
-            block_count: index.count(),
-            file,
-            mapped,
-        };
+        let (salt, count) = (footer.checksum_salt(), index.count());
+        let source = BlockSource::new(file, mapped, salt, count, options.verify, options.cache);
         let table = Self { source, index, filter, summary, path };
         table.verify_on_open()?;
         Ok(Arc::new(table))
@@ -253,7 +245,7 @@ impl Table {
     ) -> Result<Option<R>> {
         let place = self.place(number);
         let fetched;
-        let (owner, bytes) = match (&self.source.mapped, self.source.in_place(place)?) {
+        let (owner, bytes) = match (self.source.mapped(), self.source.in_place(place)?) {
             (Some(mapped), Some(bytes)) => (mapped, bytes),
             _ => {
                 fetched = self.source.fetch(place, true, None)?;
@@ -272,7 +264,7 @@ impl Table {
 
     fn verify_on_open(&self) -> Result<()> {
         let count = self.index.count();
-        let wanted = match self.source.verify {
+        let wanted = match self.source.verify_blocks() {
             VerifyBlocks::OnOpenAll => count,
             VerifyBlocks::OnOpenSample(blocks) => blocks.min(count),
             VerifyBlocks::OnFirstRead | VerifyBlocks::Always | VerifyBlocks::None => 0,

@@ -116,6 +116,26 @@ fn a_read_error_in_a_scan_is_an_error_and_not_the_end() {
 }
 
 #[test]
+fn what_cannot_be_read_ahead_does_not_fail_a_scan_that_ends_before_it() {
+    let entries = fixture::numbered(5_000);
+    let faults = FaultFs::over_memory(fixture::memory(), FaultPlan::none());
+    let vfs = fixture::shared(faults.clone());
+    fixture::build(&vfs, &entries, fixture::options()).unwrap();
+    let read = ReadOptions { io_mode: IoMode::Pread, ..ReadOptions::new(Arc::new(BlockCache::new(0)), STORE) };
+    let table = fixture::open(&vfs, read).unwrap();
+    let mut cursor = table.cursor(CursorOptions::default());
+    cursor.seek_to_first().unwrap();
+    // The third read is the first one ahead.
+    let fault = faults.arm(Fault::on(Operation::Read, Cause::Io).nth(2));
+    for (key, entry) in &entries {
+        assert_eq!((cursor.key(), cursor.value()), (key.as_ref(), entry.as_slice()));
+        cursor.next().unwrap();
+    }
+    assert_eq!(faults.hits(fault), 1);
+    assert!(!cursor.valid());
+}
+
+#[test]
 fn errors_of_lookups_and_of_opening_are_typed() {
     let faults = FaultFs::over_memory(fixture::memory(), FaultPlan::none());
     let vfs = fixture::shared(faults.clone());
