@@ -141,8 +141,6 @@ impl Opening {
         let options = vlog::Options {
             segment_bytes: self.options.value_log_file_size,
             segment_entries: self.options.value_log_max_entries,
-            mode: self.options.log_mode,
-            preallocate_bytes: self.options.value_log_file_size.min(64 << 20),
             io_mode: match self.options.io_mode {
                 sstable::IoMode::Mapped => vlog::IoMode::Mapped,
                 sstable::IoMode::Pread => vlog::IoMode::Pread,
