@@ -145,7 +145,7 @@ pub(crate) fn recover(vfs: &Arc<dyn Vfs>, dir: &Path, current: Current) -> Resul
         edits += 1;
     }
     let end = *reader.end().ok_or_else(|| Corruption::new(path.as_path(), 0, "the manifest does not end"))?;
-    if edits == 0 || end.offset < current.synced {
+    if end.offset < current.synced {
         let corruption = Corruption::new(path, end.offset, "the manifest ends before what CURRENT says was synced");
         return Err(corruption.with_values(current.synced, end.offset).into());
     }

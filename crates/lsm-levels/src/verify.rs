@@ -73,3 +73,55 @@ fn verify_table(table: &Arc<TableHandle>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use base::{InternalKeyRef, KeyspaceId, TableId};
+
+    use super::*;
+    use crate::error::Error;
+    use crate::meta::TableMeta;
+    use crate::picker::tests::any_table;
+
+    fn verify(change: impl FnOnce(&mut TableMeta)) -> Result<VerifiedTree> {
+        let table = any_table();
+        let key = InternalKeyRef::new(b"key", 1).to_owned();
+        let mut meta = TableMeta {
+            id: TableId(1),
+            file_size: table.file_size(),
+            smallest: key.clone(),
+            largest: key,
+            min_version: 1,
+            max_version: 1,
+            entries: 1,
+            tombstones: 0,
+            user_key_bytes: 3,
+            value_bytes: 3,
+            stale_bytes: 0,
+            segments: Vec::new(),
+            sequence: 0,
+        };
+        change(&mut meta);
+        let mut levels: [Vec<Arc<TableHandle>>; LEVELS] = Default::default();
+        levels[5].push(TableHandle::imagined(meta, &table));
+        TreeVersion::build(KeyspaceId(0), levels)?.verify()
+    }
+
+    #[test]
+    fn a_table_that_is_not_what_the_manifest_says_is_corruption_and_named() {
+        assert_eq!(verify(|_| ()).unwrap().entries, 1);
+        let wrong: [fn(&mut TableMeta); 5] = [
+            |meta| meta.smallest.user_key = b"kex".to_vec(),
+            |meta| meta.largest.user_key = b"kez".to_vec(),
+            |meta| meta.min_version = 0,
+            |meta| meta.max_version = 2,
+            |meta| meta.entries = 2,
+        ];
+        for change in wrong {
+            match verify(change) {
+                Err(Error::Corruption(corruption)) => assert!(corruption.path.ends_with("000001.sst")),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

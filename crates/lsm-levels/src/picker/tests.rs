@@ -31,8 +31,8 @@ fn options() -> PickerOptions {
     }
 }
 
-/// Some table, for handles that need one.
-fn any_table() -> Arc<Table> {
+/// Some table, of the one entry `key` at version 1, for handles that need one.
+pub(crate) fn any_table() -> Arc<Table> {
     let vfs: Arc<dyn Vfs> = Arc::new(MemFs::new(1));
     let (dir, store) = (Path::new("/"), StoreId::default());
     let mut builder = TableBuilder::create(&vfs, dir, TableId(1), TableOptions::default()).unwrap();
@@ -217,6 +217,16 @@ fn level_0_waits_for_a_job_that_has_its_oldest_run() {
         expect![[r#"
         L0 10.00, pending 50 KiB
         nothing"#]],
+    );
+}
+
+#[test]
+fn the_oldest_runs_go_down_while_newer_ones_are_merged() {
+    check(
+        "L0 a-z:10#6! a-z:10#5! a-z:10#4 a-z:10#3 a-z:10#2 a-z:10#1\n L6 a-z:20",
+        expect![[r#"
+        L0 10.00, pending 60 KiB
+        Merge L0 [a-z a-z a-z a-z] -> L6 [a-z]"#]],
     );
 }
 
