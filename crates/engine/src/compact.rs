@@ -13,6 +13,7 @@ use crate::keyspace::KeyspaceState;
 use crate::read::Bounds;
 use crate::store::Store;
 use crate::super_version::SuperVersion;
+use crate::workers::Job;
 
 /// How a manual compaction is done.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +123,7 @@ impl Store {
             Err(error) => return Err(self.job_failed(error.into())),
         };
         add(if stats.bytes_written > 0 { &self.counters.compactions } else { &self.counters.moves }, 1);
-        self.workers.set_failure(None);
+        self.workers.note_success(Job::Compaction);
         self.update_pace();
         Ok(CompactReport {
             bytes_read: stats.bytes_read.iter().sum(),
@@ -175,14 +176,27 @@ impl Store {
         [options; LEVELS]
     }
 
-    /// Slows writers by how far L0 has grown from the start of the slowdown to the stop.
+    /// Slows writers by how far L0, or what waits for compaction, has grown from the start of the slowdown to the stop.
     pub(crate) fn update_pace(&self) {
-        let (slow, stop) = (self.options.l0_slowdown_trigger, self.options.l0_stop_trigger);
-        let keyspaces = self.keyspaces.load();
-        let runs = keyspaces.iter().map(|keyspace| keyspace.pin().version.level0_runs()).max().unwrap_or(0);
-        let debt = (runs >= slow).then(|| ((runs - slow) * 1_000 / (stop - slow).max(1)) as u64);
-        self.pacer.set_debt(debt);
+        let picker = self.picker();
+        let (slow, stop) = (self.options.l0_slowdown_trigger as u64, self.options.l0_stop_trigger as u64);
+        let pending_slow = self.options.level_base_size.saturating_mul(PENDING_SLOW_BASES);
+        let debt_of = |keyspace: &Arc<KeyspaceState>| {
+            let view = keyspace.pin();
+            let runs = debt(view.version.level0_runs() as u64, slow, stop);
+            runs.max(debt(picker.pending_bytes(&view.version), pending_slow, pending_slow.saturating_mul(4)))
+        };
+        self.pacer.set_debt(self.keyspaces.load().iter().filter_map(debt_of).max());
     }
+}
+
+/// Writers are slowed once this many times the base level waits for compaction.
+const PENDING_SLOW_BASES: u64 = 8;
+
+/// How far `amount` is from `slow` (0) to `stop` (1,000); `None` below.
+fn debt(amount: u64, slow: u64, stop: u64) -> Option<u64> {
+    let over = amount.checked_sub(slow)?;
+    Some(over.saturating_mul(1_000) / stop.saturating_sub(slow).max(1))
 }
 
 fn memtables_hold_older(view: &SuperVersion, key: &[u8], version: base::Version) -> bool {

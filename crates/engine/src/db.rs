@@ -18,6 +18,7 @@ use crate::read::{Bounds, KeyRange, Read, Reader, sealed};
 use crate::recovery::{Access, RecoveryReport, open};
 use crate::store::Store;
 use crate::super_version::{MemtableHandle, SuperVersion};
+use crate::workers::Job;
 use crate::write::sync::LogPosition;
 use crate::{
     CommitInfo, Entry, Error, ErrorKind, Keyspace, KeyspaceInfo, KeyspaceOptions, Options, Result, Slice, Snapshot,
@@ -433,6 +434,7 @@ impl Store {
         let is_flushed = |(keyspace, memtable): &(Arc<KeyspaceState>, Arc<MemtableHandle>)| {
             !keyspace.pin().immutables.iter().any(|other| Arc::ptr_eq(other, memtable))
         };
+        let began = self.workers.progress();
         loop {
             let seen = self.workers.progress();
             if waiting.iter().all(is_flushed) {
@@ -441,11 +443,11 @@ impl Store {
             if let Some(cause) = self.health.cause() {
                 return Err(cause);
             }
-            if let Some(cause) = self.workers.failure() {
+            if let Some(cause) = self.workers.failure_since(Job::Flush, began) {
                 return Err(cause);
             }
             if self.runs_background_inline() {
-                self.run_background_inline()?;
+                self.run_background_inline();
             } else {
                 self.workers.wake_flusher();
                 self.workers.wait_for_progress(seen, None);

@@ -17,6 +17,7 @@ use crate::keyspace::KeyspaceState;
 use crate::read::Source;
 use crate::store::Store;
 use crate::super_version::{MemtableHandle, SuperVersion};
+use crate::workers::Job;
 use crate::write::sync::LogPosition;
 use crate::{Error, Result};
 
@@ -28,7 +29,7 @@ impl Store {
         }
         let worked = self.flush_oldest()? || self.value_log.seal_full()?;
         if worked {
-            self.workers.set_failure(None);
+            self.workers.note_success(Job::Flush);
         }
         Ok(worked)
     }

@@ -45,11 +45,35 @@ pub(crate) struct Workers {
     compact: Bell,
     pub(crate) stop: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Counts jobs that ended, either way.
-    progress: Mutex<u64>,
+    progress: Mutex<Progress>,
     progressed: Condvar,
-    /// Why the last background job failed, until one of its kind succeeds.
-    failure: Mutex<Option<Error>>,
+}
+
+/// What the threads do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Memtables to tables, and segments sealed.
+    Flush,
+    Compaction,
+}
+
+/// What became of the jobs so far.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Jobs that ended, either way.
+    ended: u64,
+    /// Which of them was the last of its kind that failed, and why, until one of its kind succeeds.
+    failed_flush: Option<(u64, Error)>,
+    failed_compaction: Option<(u64, Error)>,
+}
+
+impl Progress {
+    fn failed(&mut self, job: Job) -> &mut Option<(u64, Error)> {
+        match job {
+            Job::Flush => &mut self.failed_flush,
+            Job::Compaction => &mut self.failed_compaction,
+        }
+    }
 }
 
 impl Workers {
@@ -59,9 +83,8 @@ impl Workers {
             compact: Bell::new(),
             stop: AtomicBool::new(false),
             threads: Mutex::new(Vec::new()),
-            progress: Mutex::new(0),
+            progress: Mutex::new(Progress::default()),
             progressed: Condvar::new(),
-            failure: Mutex::new(None),
         }
     }
 
@@ -75,24 +98,24 @@ impl Workers {
 
     /// Lets everyone who waits for progress look again.
     pub(crate) fn wake_waiters(&self) {
-        *self.progress.lock() += 1;
+        self.progress.lock().ended += 1;
         self.progressed.notify_all();
     }
 
     /// A number that changes with each bit of progress; taken before a condition is looked at.
     pub(crate) fn progress(&self) -> u64 {
-        *self.progress.lock()
+        self.progress.lock().ended
     }
 
     /// Waits for progress beyond `seen`, or until `timeout` is over; `false` if it was.
     pub(crate) fn wait_for_progress(&self, seen: u64, timeout: Option<Duration>) -> bool {
         let mut progress = self.progress.lock();
-        while *progress == seen {
+        while progress.ended == seen {
             match timeout {
                 None => self.progressed.wait(&mut progress),
                 Some(timeout) => {
                     if self.progressed.wait_for(&mut progress, timeout).timed_out() {
-                        return *progress != seen;
+                        return progress.ended != seen;
                     }
                 }
             }
@@ -104,12 +127,22 @@ impl Workers {
         self.stop.load(Ordering::Acquire)
     }
 
-    pub(crate) fn failure(&self) -> Option<Error> {
-        self.failure.lock().clone()
+    /// Why the last job of this kind failed, if that was after the progress that was `seen`: what failed before was not
+    /// for the sake of the caller, and may be mended.
+    pub(crate) fn failure_since(&self, job: Job, seen: u64) -> Option<Error> {
+        self.progress.lock().failed(job).as_ref().filter(|(at, _)| *at > seen).map(|(_, cause)| cause.clone())
     }
 
-    pub(crate) fn set_failure(&self, failure: Option<Error>) {
-        *self.failure.lock() = failure;
+    fn note_failure(&self, job: Job, cause: Error) {
+        let mut progress = self.progress.lock();
+        progress.ended += 1;
+        let ended = progress.ended;
+        *progress.failed(job) = Some((ended, cause));
+        self.progressed.notify_all();
+    }
+
+    pub(crate) fn note_success(&self, job: Job) {
+        *self.progress.lock().failed(job) = None;
     }
 }
 
@@ -119,9 +152,14 @@ impl Store {
         if self.runs_background_inline() {
             return Ok(());
         }
-        self.start_worker("ratel-flush", |store| &store.workers.flush.heard, Self::flush_step)?;
+        self.start_worker("ratel-flush", Job::Flush, |store| &store.workers.flush.heard, Self::flush_step)?;
         for _ in 0..self.options.compactors {
-            self.start_worker("ratel-compact", |store| &store.workers.compact.heard, Self::compact_step)?;
+            self.start_worker(
+                "ratel-compact",
+                Job::Compaction,
+                |store| &store.workers.compact.heard,
+                Self::compact_step,
+            )?;
         }
         self.workers.wake_flusher();
         self.workers.wake_compactors();
@@ -131,17 +169,18 @@ impl Store {
     fn start_worker(
         self: &Arc<Self>,
         name: &str,
+        job: Job,
         bell: fn(&Self) -> &Receiver<()>,
         step: fn(&Self) -> Result<bool>,
     ) -> Result<()> {
         let store = Arc::clone(self);
-        let thread = thread::spawn(name, move || store.work(bell(&store), step))
+        let thread = thread::spawn(name, move || store.work(job, bell(&store), step))
             .map_err(|error| Error::with_source(ErrorKind::Io, format!("cannot start thread {name}"), error))?;
         self.workers.threads.lock().push(thread);
         Ok(())
     }
 
-    fn work(&self, bell: &Receiver<()>, step: fn(&Self) -> Result<bool>) {
+    fn work(&self, job: Job, bell: &Receiver<()>, step: fn(&Self) -> Result<bool>) {
         // A panic in a job must not leave writers waiting for ever.
         let watch = PanicWatch(self);
         let mut pause = RETRY_PAUSE_MIN;
@@ -158,7 +197,7 @@ impl Store {
                     if self.workers.is_stopping() || self.health.cause().is_some() {
                         break;
                     }
-                    self.note_failed_job(&error);
+                    self.note_failed_job(job, error);
                     match bell.recv_timeout(pause) {
                         Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                         Err(RecvTimeoutError::Disconnected) => break,
@@ -170,11 +209,10 @@ impl Store {
         std::mem::forget(watch);
     }
 
-    fn note_failed_job(&self, error: &Error) {
+    fn note_failed_job(&self, job: Job, error: Error) {
         tracing::warn!(%error, "a background job failed and will be tried again");
         crate::counters::add(&self.counters.background_failures, 1);
-        self.workers.set_failure(Some(error.clone()));
-        self.workers.wake_waiters();
+        self.workers.note_failure(job, error);
     }
 
     /// Stops and joins the threads. Jobs that are under way end early where they can, and publish nothing then.
@@ -193,10 +231,16 @@ impl Store {
         self.workers.wake_waiters();
     }
 
-    /// Does all background work that is due, in this thread.
-    pub(crate) fn run_background_inline(&self) -> Result<()> {
-        while self.flush_step()? || self.compact_step()? {}
-        Ok(())
+    /// Does all background work that is due, in this thread. What fails is noted as the threads do, and tried again the
+    /// next time: the commit that made it due stands all the same.
+    pub(crate) fn run_background_inline(&self) {
+        let attempt = |job, outcome: Result<bool>| {
+            outcome.unwrap_or_else(|error| {
+                self.note_failed_job(job, error);
+                false
+            })
+        };
+        while attempt(Job::Flush, self.flush_step()) || attempt(Job::Compaction, self.compact_step()) {}
     }
 }
 

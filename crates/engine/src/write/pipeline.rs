@@ -139,7 +139,7 @@ impl Store {
         ordered.in_flight.complete();
         self.oracle.wait_visible(version).map_err(|_| self.failure().outcome(CommitOutcome::Unknown))?;
         if self.runs_background_inline() {
-            self.run_background_inline()?;
+            self.run_background_inline();
         }
         Ok(CommitInfo { version, durability })
     }

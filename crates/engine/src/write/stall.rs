@@ -6,6 +6,7 @@ use base::sync::atomic::{AtomicU64, Ordering};
 
 use crate::counters::add;
 use crate::store::Store;
+use crate::workers::Job;
 use crate::{Error, ErrorKind, Result};
 
 /// Writers that wait now.
@@ -37,10 +38,8 @@ impl Store {
     /// Waits until a background job ended, after which there may be room. `seen` was taken before room was looked for.
     pub(crate) fn wait_for_room(&self, stall: &mut Stall, seen: u64) -> Result<()> {
         if self.runs_background_inline() {
-            return self.run_background_inline();
-        }
-        if let Some(cause) = self.workers.failure().filter(|cause| cause.kind() == ErrorKind::NoSpace) {
-            return Err(cause);
+            self.run_background_inline();
+            return self.check_progress(seen);
         }
         let now = self.clock.monotonic();
         let began = *stall.began.get_or_insert_with(|| {
@@ -53,10 +52,20 @@ impl Store {
             return Err(Error::new(ErrorKind::Stalled, "no room for the write within its stall timeout"));
         }
         self.stalls.waiting.fetch_add(1, Ordering::Relaxed);
+        // A job that failed may be pausing before its next attempt.
+        self.workers.wake_flusher();
+        self.workers.wake_compactors();
         self.workers.wait_for_progress(seen, left);
         self.stalls.waiting.fetch_sub(1, Ordering::Relaxed);
         let waited = self.clock.monotonic().saturating_sub(now);
         add(&self.counters.stall_microseconds, u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
-        self.check_writable()
+        self.check_progress(seen)
+    }
+
+    /// A write that waits for jobs that fail would wait for ever: it is told their cause instead.
+    fn check_progress(&self, seen: u64) -> Result<()> {
+        self.check_writable()?;
+        let failure = |job| self.workers.failure_since(job, seen);
+        failure(Job::Flush).or_else(|| failure(Job::Compaction)).map_or(Ok(()), Err)
     }
 }
