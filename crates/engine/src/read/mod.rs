@@ -19,6 +19,7 @@ pub use traits::Read;
 
 pub(crate) use traits::sealed;
 
+pub(crate) use item::bad_entry;
 pub(crate) use overlay::{OverlaidCursor, PendingWrites};
 pub(crate) use reader::{Reader, sources};
 pub(crate) use scan::Bounds;

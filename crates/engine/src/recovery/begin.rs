@@ -9,6 +9,7 @@ use wal::LogWriter;
 use crate::Result;
 use crate::files::log_number;
 use crate::keyspace::KeyspaceState;
+use crate::recovery::values::end_of_values_in_tables;
 use crate::recovery::{Opening, Parts};
 use crate::store::Store;
 use crate::super_version::{MemtableHandle, SuperVersion};
@@ -24,8 +25,12 @@ impl Opening {
         if let Some(manifest) = &parts.manifest {
             parts.levels.tickets_applied(&manifest.tickets);
         }
-        let referenced = std::mem::take(&mut parts.replayed.referenced);
-        if let Some(head) = parts.replayed.value_log_head.filter(|_| !parts.report.clean_shutdown) {
+        if !parts.report.clean_shutdown {
+            let referenced = std::mem::take(&mut parts.replayed.referenced);
+            let head = match parts.replayed.value_log_head {
+                Some(head) => head,
+                None => end_of_values_in_tables(&parts.levels)?,
+            };
             let unreferenced = parts.value_log.mark_unreferenced_dead(head, referenced)?;
             parts.report.unreferenced_values = unreferenced.records;
             parts.report.unreferenced_bytes = unreferenced.bytes;

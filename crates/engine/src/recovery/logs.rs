@@ -67,7 +67,7 @@ pub(super) struct Replayed {
     pub(super) set_aside: Vec<PathBuf>,
     /// Every value that an entry of the logs points to, skipped entries included.
     pub(super) referenced: Vec<ValuePointer>,
-    /// The value log's head when the oldest log was made; `None` where there is no log that says so.
+    /// The value log's head when the oldest log was made; `None` where there is no log, or its header is lost.
     pub(super) value_log_head: Option<ValueLogHead>,
 }
 
