@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use base::Version;
 use base::limits::LEVELS;
 use base::sync::atomic::Ordering;
 use lsm_levels::{BuildContext, Compaction, CompactionContext, Picker, PickerOptions, ValueDeaths};
 use sstable::TableOptions;
 
-use crate::Result;
 use crate::counters::add;
 use crate::keyspace::KeyspaceState;
 use crate::read::Bounds;
 use crate::store::Store;
 use crate::super_version::SuperVersion;
 use crate::workers::Job;
+use crate::{Error, Result};
 
 /// How a manual compaction is done.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +50,20 @@ impl CompactReport {
     }
 }
 
+/// What a compaction goes by, taken before its inputs are picked, in this order: nothing that arrives later is at or
+/// below the discard version, and no memtable escapes by being flushed in between.
+struct BeforePick {
+    discard_version: Version,
+    view: Arc<SuperVersion>,
+}
+
+impl BeforePick {
+    fn of(store: &Store, keyspace: &KeyspaceState) -> Self {
+        let discard_version = store.oracle.discard_version();
+        Self { discard_version, view: keyspace.pin_owned() }
+    }
+}
+
 /// Counts a compaction as running, and tells everyone who waits when it ends, either way.
 struct Running<'a>(&'a Store);
 
@@ -74,12 +89,11 @@ impl Store {
         }
         let picker = self.picker();
         for keyspace in self.keyspaces.load_full().iter() {
-            let view = keyspace.pin_owned();
-            let discard = self.oracle.discard_version();
-            if let Some(compaction) = self.levels.pick_compaction(keyspace.id, &picker, discard) {
+            let before = BeforePick::of(self, keyspace);
+            if let Some(compaction) = self.levels.pick_compaction(keyspace.id, &picker, before.discard_version) {
                 // Another compactor may find more to do beside this one.
                 self.workers.wake_compactors();
-                self.run_compaction(keyspace, &view, compaction)?;
+                self.run_compaction(keyspace, &before, compaction)?;
                 return Ok(true);
             }
         }
@@ -89,7 +103,7 @@ impl Store {
     fn run_compaction(
         &self,
         keyspace: &Arc<KeyspaceState>,
-        view: &SuperVersion,
+        before: &BeforePick,
         job: Compaction,
     ) -> Result<CompactReport> {
         let _running = Running::new(self);
@@ -107,21 +121,18 @@ impl Store {
         let now = self.clock.unix_seconds();
         let context = CompactionContext {
             build,
-            discard_version: self.oracle.discard_version(),
+            discard_version: before.discard_version,
             expiry_now: self.oracle.oldest_now(now),
             versions_to_keep: self.options.versions_to_keep,
-            ordered: view.ordered,
-            memtables_hold_older: &|key, version| memtables_hold_older(view, key, version),
+            ordered: before.view.ordered,
+            memtables_hold_older: &|key, version| memtables_hold_older(&before.view, key, version),
             grandparent_bytes_max: self.picker().options().grandparent_bytes_max,
         };
         let output = job.run(&context)?;
         let committed = self.levels.commit_compaction(output, self.oracle.last_assigned(), self, || {
             self.install_version(keyspace);
         });
-        let stats = match committed {
-            Ok(stats) => stats,
-            Err(error) => return Err(self.job_failed(error.into())),
-        };
+        let stats = committed?;
         add(if stats.bytes_written > 0 { &self.counters.compactions } else { &self.counters.moves }, 1);
         self.workers.note_success(Job::Compaction);
         self.update_pace();
@@ -143,9 +154,12 @@ impl Store {
                 self.check_writable()?;
                 let seen = self.workers.progress();
                 let others_at_work = self.compactions_running.load(Ordering::Acquire) > 0;
-                let view = keyspace.pin_owned();
+                let before_pick = BeforePick::of(self, keyspace);
                 match self.levels.pick_range(keyspace.id, &picker, level, range, before) {
-                    Some(job) => report.add(&self.run_compaction(keyspace, &view, job)?),
+                    Some(job) => {
+                        let done = self.run_compaction(keyspace, &before_pick, job);
+                        report.add(&done.map_err(|error| self.job_failed(error))?);
+                    }
                     // What others hold may be picked once they are done.
                     None if others_at_work => drop(self.workers.wait_for_progress(seen, None)),
                     None => break,
@@ -199,20 +213,20 @@ fn debt(amount: u64, slow: u64, stop: u64) -> Option<u64> {
     Some(over.saturating_mul(1_000) / stop.saturating_sub(slow).max(1))
 }
 
-fn memtables_hold_older(view: &SuperVersion, key: &[u8], version: base::Version) -> bool {
+fn memtables_hold_older(view: &SuperVersion, key: &[u8], version: Version) -> bool {
     view.memtables().any(|memtable| memtable.table.get(key, version.saturating_sub(1)).is_some())
 }
 
 impl ValueDeaths for Store {
     fn prepare(&self, ticket: u64, deaths: &[base::ValuePointer]) -> Result<(), lsm_levels::BoxError> {
-        Ok(self.value_log.prepare_deaths(ticket, deaths)?)
+        Ok(self.value_log.prepare_deaths(ticket, deaths).map_err(Error::from)?)
     }
 
     fn apply(&self, ticket: u64) -> Result<(), lsm_levels::BoxError> {
-        Ok(self.value_log.apply_deaths(&[ticket])?)
+        Ok(self.value_log.apply_deaths(&[ticket]).map_err(Error::from)?)
     }
 
     fn clear(&self, ticket: u64) -> Result<(), lsm_levels::BoxError> {
-        Ok(self.value_log.clear_deaths(&[ticket])?)
+        Ok(self.value_log.clear_deaths(&[ticket]).map_err(Error::from)?)
     }
 }
