@@ -9,6 +9,7 @@ mod begin;
 mod directory;
 mod logs;
 mod report;
+mod values;
 
 use std::path::Path;
 use std::sync::Arc;
