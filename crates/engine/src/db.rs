@@ -318,11 +318,10 @@ impl Handle {
         if !self.health.close() {
             return Ok(());
         }
-        if self.is_read_only_open() {
-            return Ok(());
-        }
-        let ended = self.store.end_run();
+        let ended = if self.is_read_only_open() { Ok(()) } else { self.store.end_run() };
         self.store.stop_workers();
+        // Nothing is written any more, although keyspaces and iterators may still be held.
+        self.locks.lock().clear();
         ended
     }
 }
@@ -357,6 +356,7 @@ impl Store {
     fn create_keyspace(&self, name: &str, options: &KeyspaceOptions) -> Result<Arc<KeyspaceState>> {
         let id = self.levels.new_keyspace_id()?;
         let mut state = self.commit_state.lock();
+        self.check_writable()?;
         if state.log.is_none() {
             self.begin_log(&mut state)?;
         }

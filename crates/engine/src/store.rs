@@ -62,7 +62,8 @@ pub(crate) struct Store {
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
     pub(crate) recovery_report: RecoveryReport,
-    pub(crate) _locks: Vec<Box<dyn FileLock>>,
+    /// Given up when the store is closed, or with its last handle.
+    pub(crate) locks: Mutex<Vec<Box<dyn FileLock>>>,
 }
 
 /// What is changed under the commit lock alone.

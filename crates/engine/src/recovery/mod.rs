@@ -215,7 +215,7 @@ impl Opening {
             workers: Workers::new(),
             counters: Counters::default(),
             recovery_report: report,
-            _locks: locks,
+            locks: Mutex::new(locks),
         })
     }
 
