@@ -1,0 +1,155 @@
+//! A disk that is full and then is not, and one that cannot sync.
+
+use engine::{CommitOutcome, Db, ErrorKind, Health, Keyspace, Read, WriteBatch};
+use stress::content::bytes;
+use vfs::{Cause, Fault, Operation};
+
+use crate::common::{Disk, fill, flush_at_last, keyspace, put, put_synced, synced, value_of};
+
+fn try_put(keyspace: &Keyspace, key: &str, value: &[u8]) -> engine::Result<()> {
+    keyspace.insert(key, value)
+}
+
+/// Keys `0..count`, but for the one that failed.
+fn check_all_but(db: &Db, failed: u64, count: u64, value: impl Fn(u64) -> Vec<u8>, what: &str) {
+    let default = keyspace(db, "default");
+    for key in 0..count {
+        let found = value_of(&default, &format!("{key}"));
+        let wanted = (key != failed).then(|| value(key));
+        assert!(found == wanted, "{what}: key {key} of {count}, {failed} failed");
+    }
+}
+
+/// Wherever the record is torn, the next commits go to a new log, and the tear never hides them.
+#[test]
+fn a_log_torn_by_a_full_disk_hides_nothing_that_is_written_once_there_is_space() {
+    for (suffix, len) in [(".wal", 100), (".wal", 3_000), (".vlog", 3_000)] {
+        for torn_bytes in [0, 1, 40, 90, 2_000] {
+            let what = format!("{suffix}, values of {len}, torn after {torn_bytes}");
+            let disk = Disk::new(20);
+            let db = disk.open();
+            let default = keyspace(&db, "default");
+            let value = |key: u64| bytes(key, len);
+            for key in 0..3 {
+                put(&default, &format!("{key}"), &value(key));
+            }
+            let fault = Fault::on(Operation::Append, Cause::NoSpace).at_suffix(suffix).after_bytes(torn_bytes);
+            let id = disk.faults.arm(fault);
+            let error = try_put(&default, "3", &value(3)).unwrap_err();
+            assert_eq!(disk.faults.hits(id), 1);
+            assert_eq!(error.kind(), ErrorKind::NoSpace, "{what}: {error}");
+            assert_eq!(error.commit_outcome(), Some(CommitOutcome::NotApplied), "{what}");
+            check_all_but(&db, 3, 3, value, &what);
+            for key in 4..7 {
+                put(&default, &format!("{key}"), &value(key));
+            }
+            assert!(matches!(db.health(), Health::Ok), "{what}");
+            check_all_but(&disk.after_kill().open(), 3, 7, value, &what);
+            put_synced(&db, &default, "7", &value(7));
+            check_all_but(&disk.after_power_loss().open(), 3, 8, value, &what);
+            let left = disk.after_kill();
+            drop(left.open());
+            check_all_but(&left.after_power_loss().open(), 3, 8, value, &what);
+            db.close().unwrap();
+            check_all_but(&disk.open(), 3, 8, value, &what);
+        }
+    }
+}
+
+/// The disk stays full for many writes, flushes included, and is then given space, again and again.
+#[test]
+fn a_disk_that_is_full_again_and_again_loses_nothing_that_was_acknowledged() {
+    let disk = Disk::new(21);
+    let db = disk.open_with_threads();
+    let default = keyspace(&db, "default");
+    let (mut acknowledged, mut refused) = (Vec::new(), 0);
+    for round in 0..8 {
+        disk.memory.set_capacity(disk.memory.used_bytes() + 100_000 + round * 37_000);
+        for number in 0..400 {
+            let key = format!("{round}/{number}");
+            let len = if number % 3 == 0 { 900 } else { 200 };
+            match try_put(&default, &key, &bytes(round * 1_000 + number, len)) {
+                Ok(()) => acknowledged.push((key, round * 1_000 + number, len)),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+                    assert_eq!(error.commit_outcome(), Some(CommitOutcome::NotApplied));
+                    refused += 1;
+                    if refused % 5 == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        disk.memory.set_capacity(u64::MAX >> 1);
+    }
+    assert!(refused >= 20, "the disk was seldom full: {refused}");
+    put_synced(&db, &default, "last", b"one");
+    let check = |db: &Db, what: &str| {
+        let default = keyspace(db, "default");
+        for (key, seed, len) in &acknowledged {
+            assert!(value_of(&default, key) == Some(bytes(*seed, *len)), "{what}: {key} is lost");
+        }
+        assert_eq!(default.iter().count(), acknowledged.len() + 1, "{what}: a refused write is there");
+    };
+    check(&db, "the open store");
+    check(&disk.after_kill().open(), "after a kill");
+    check(&disk.after_power_loss().open(), "after a power loss");
+    db.close().unwrap();
+    check(&disk.open(), "after a close");
+}
+
+/// What a failed sync was to write is gone although a retry would succeed: nothing is ever called durable after it.
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_until_the_store_is_reopened() {
+    for suffix in [".wal", ".vlog"] {
+        let disk = Disk::new(22);
+        let db = disk.open();
+        let default = keyspace(&db, "default");
+        put_synced(&db, &default, "durable", &bytes(1, 2_000));
+        let fault = Fault::on(Operation::Sync, Cause::Io).at_suffix(suffix).losing_unsynced();
+        disk.faults.arm(fault);
+        let mut batch = WriteBatch::new();
+        batch.keyspace(&default).insert("doubtful", bytes(2, 2_000)).unwrap();
+        let error = db.write_with(batch, synced()).unwrap_err();
+        assert_eq!(error.commit_outcome(), Some(CommitOutcome::Unknown), "{suffix}: {error}");
+        for _ in 0..3 {
+            assert_eq!(try_put(&default, "later", b"x").unwrap_err().kind(), ErrorKind::ReadOnly, "{suffix}");
+            assert!(db.sync().is_err() && db.flush().is_err(), "{suffix}");
+        }
+        assert_eq!(value_of(&default, "durable"), Some(bytes(1, 2_000)), "{suffix}: reads go on");
+        assert!(db.close().is_err(), "{suffix}: a close would say that all is well");
+        for left in [disk.after_power_loss(), disk.after_kill()] {
+            let db = left.open();
+            let default = keyspace(&db, "default");
+            assert_eq!(value_of(&default, "durable"), Some(bytes(1, 2_000)), "{suffix}");
+            let doubtful = value_of(&default, "doubtful");
+            assert!(doubtful.is_none_or(|value| value == bytes(2, 2_000)), "{suffix}");
+            put_synced(&db, &default, "later", b"y");
+            assert_eq!(
+                value_of(&keyspace(&left.after_power_loss().open(), "default"), "later").as_deref(),
+                Some(&b"y"[..])
+            );
+        }
+    }
+}
+
+/// A failed job in the background is tried again; a store whose manifest could not be synced is not trusted any more.
+#[test]
+fn a_flush_that_fails_for_a_while_loses_nothing() {
+    let disk = Disk::new(23);
+    let db = disk.open_with_threads();
+    let default = keyspace(&db, "default");
+    for (operation, suffix) in
+        [(Operation::Create, ".sst.tmp"), (Operation::Append, ".sst.tmp"), (Operation::Rename, ".sst.tmp")]
+    {
+        let id = disk.faults.arm(Fault::on(operation, Cause::Io).at_suffix(suffix).times(2));
+        fill(&disk, &default, suffix, 1);
+        while disk.faults.hits(id) < 2 {
+            std::thread::yield_now();
+        }
+        put_synced(&db, &default, "newest", suffix.as_bytes());
+        flush_at_last(&db);
+        let before = default.iter().count();
+        assert_eq!(keyspace(&disk.after_power_loss().open(), "default").iter().count(), before);
+    }
+}
