@@ -50,17 +50,17 @@ impl Commit {
         for slot in 0..5 {
             put(0, format!("small/{}", (number * 5 + slot) % 43), 300 + rng.below(200), &mut rng);
         }
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             put(0, format!("large/{}", number / 2 % 7), 4_000 + rng.below(3_000), &mut rng);
         }
         put(1, format!("small/{}", number % 10), rng.below(40), &mut rng);
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             put(1, format!("large/{}", number / 5 % 3), 600 + rng.below(2_000), &mut rng);
         }
         if keyspaces > 2 {
             put(2, format!("small/{}", number % 10), rng.below(40), &mut rng);
         }
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             operations.push((0, format!("small/{}", rng.below(43)).into_bytes(), None));
             operations.push((0, format!("large/{}", rng.below(7)).into_bytes(), None));
         }

@@ -18,8 +18,10 @@ fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
     assert!(events.log_switches >= 2 && events.segment_seals >= 1 && events.manifest_switches >= 2, "{events}");
 }
 
+type Forgets = fn(&Path) -> bool;
+
 /// Syncs that can be left out, by what they make durable.
-const SYNCS: [(&str, fn(&Path) -> bool); 11] = [
+const SYNCS: [(&str, Forgets); 11] = [
     ("write-ahead log", |path| has_end(path, ".wal")),
     ("value-log segment", |path| has_end(path, ".vlog")),
     ("table", |path| has_end(path, ".sst.tmp")),

@@ -127,7 +127,7 @@ fn commit_next(db: &Db, keyspaces: &[Keyspace], progress: &Progress) -> Outcome 
     let mut past = progress.past.lock();
     let commit = past.history.push(0, keyspaces.len());
     drop(past);
-    let is_synced = commit.number % SYNC_EVERY == 0;
+    let is_synced = commit.number.is_multiple_of(SYNC_EVERY);
     commit.write(db, keyspaces, if is_synced { Durability::Sync } else { Durability::Os })?;
     progress.note(|past| {
         past.acknowledged = commit.number;

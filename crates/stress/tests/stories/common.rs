@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::sync::{Condvar, Mutex};
-use engine::{Db, Durability, Keyspace, KeyspaceOptions, Options, Read, WriteBatch, WriteOptions};
+use engine::{Db, Durability, Keyspace, KeyspaceOptions, Options, WriteBatch, WriteOptions};
 use stress::content::bytes;
 use vfs::{CrashMode, FaultFs, FaultPlan, MemFs, Operation, OperationRecord, Vfs};
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use base::rng::Rng;
 use base::sync::Mutex;
-use engine::Read;
 use stress::content::bytes;
 use vfs::{CrashMode, Operation};
 

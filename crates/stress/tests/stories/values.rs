@@ -7,7 +7,7 @@ use engine::{CompactOptions, Db, Keyspace, Read, ScanOptions, VerifyOptions};
 use stress::content::bytes;
 use vfs::{Cause, CrashMode, Fault, Operation};
 
-use crate::common::{Disk, keyspace, put, put_synced};
+use crate::common::{Disk, keyspace, put, put_synced, value_of};
 
 /// After everything was compacted, each record is either that of a key, or dead.
 fn check_garbage(disk: &Disk, db: &Db, what: &str) {
@@ -79,6 +79,23 @@ fn garbage_is_known_to_the_byte_after_a_crash_at_any_change() {
         check_garbage(&disk, &disk.open(), &what);
         let left = disk.after_power_loss();
         check_garbage(&left, &left.open(), &format!("{what}; and again"));
+    }
+}
+
+/// The only keyspace with data is flushed, so that no log need be synced; its values must be all the same.
+#[test]
+fn values_are_durable_before_the_table_that_points_to_them() {
+    let disk = Disk::new(43);
+    let db = disk.open();
+    let default = keyspace(&db, "default");
+    for number in 0..8 {
+        put(&default, &format!("{number}"), &bytes(number, 3_000));
+    }
+    db.flush().unwrap();
+    let db = disk.after_power_loss().open();
+    let default = keyspace(&db, "default");
+    for number in 0..8 {
+        assert_eq!(value_of(&default, &format!("{number}")), Some(bytes(number, 3_000)));
     }
 }
 
