@@ -117,6 +117,18 @@ impl Error {
         }))
     }
 
+    /// The file operation that failed, where one is behind this error.
+    pub(crate) fn file_error(&self) -> Option<&vfs::Error> {
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     /// The kind, to branch on.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -224,8 +236,15 @@ fn of_value_log(error: vlog::Error) -> Error {
 
 fn of_levels(error: lsm_levels::Error) -> Error {
     let kind = match &error {
-        lsm_levels::Error::Table(_) | lsm_levels::Error::Log(_) => return of_layer_below(error),
+        lsm_levels::Error::Table(_) | lsm_levels::Error::Log(_) | lsm_levels::Error::ManifestFull(_) => {
+            return of_layer_below(error);
+        }
         _ if error.is_no_space() => ErrorKind::NoSpace,
+        lsm_levels::Error::DeathsNotPrepared(cause) | lsm_levels::Error::DeathsNotApplied { source: cause, .. } => {
+            // The value log's error, as the engine handed it down.
+            cause.downcast_ref().map_or(ErrorKind::Internal, Error::kind)
+        }
+        lsm_levels::Error::Cancelled => ErrorKind::Closed,
         lsm_levels::Error::ManifestPoisoned { .. } => ErrorKind::Poisoned,
         lsm_levels::Error::ReadOnly => ErrorKind::ReadOnly,
         lsm_levels::Error::LimitExceeded { .. } | lsm_levels::Error::NoStore { .. } => ErrorKind::InvalidArgument,
@@ -237,7 +256,7 @@ fn of_levels(error: lsm_levels::Error) -> Error {
 fn of_layer_below(error: lsm_levels::Error) -> Error {
     match error {
         lsm_levels::Error::Table(error) => error.into(),
-        lsm_levels::Error::Log(error) => error.into(),
+        lsm_levels::Error::Log(error) | lsm_levels::Error::ManifestFull(error) => error.into(),
         error => internal(error),
     }
 }
