@@ -354,7 +354,7 @@ impl Store {
     /// The edit is durable before any log record can name the keyspace, and the active log, from which on the keyspace
     /// needs all, cannot end meanwhile: both under the commit lock, as this is rare.
     fn create_keyspace(&self, name: &str, options: &KeyspaceOptions) -> Result<Arc<KeyspaceState>> {
-        let id = self.levels.new_keyspace_id()?;
+        let id = self.levels.new_keyspace_id().map_err(|error| self.job_failed(error.into()))?;
         let mut state = self.commit_state.lock();
         self.check_writable()?;
         if state.log.is_none() {
@@ -457,11 +457,11 @@ impl Store {
 
     /// The end of a run: everything flushed, segments sealed, the last log ended, the manifest marked as closed.
     fn end_run(&self) -> Result<()> {
-        if let Some(cause) = self.health.cause() {
-            return Err(cause);
-        }
+        let check_health = || self.health.cause().map_or(Ok(()), Err);
+        check_health()?;
         self.flush_all()?;
         self.stop_workers();
+        check_health()?;
         self.value_log.seal_all()?;
         let mut state = self.commit_state.lock();
         if let Some(log) = state.log.take() {

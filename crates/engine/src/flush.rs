@@ -156,9 +156,12 @@ impl Store {
         }
     }
 
-    /// An error of the manifest after which nobody knows what it says is final; any other may be tried again.
+    /// A job that fails may be tried again: what it made is thrown away. Final is an error after which nobody knows what
+    /// the manifest says, a failed sync of the value log, and one of names: with those, the names of files that others
+    /// made meanwhile may be lost, and their own sync would not tell.
     pub(crate) fn job_failed(&self, error: Error) -> Error {
-        if self.levels.poisoned().is_some() {
+        let names_lost = error.file_error().is_some_and(|cause| cause.operation() == vfs::Operation::SyncDir);
+        if names_lost || self.levels.poisoned().is_some() || self.value_log.has_failed() {
             self.fail(&error);
         }
         error

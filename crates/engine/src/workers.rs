@@ -194,6 +194,7 @@ impl Store {
                     }
                 }
                 Err(error) => {
+                    let error = self.job_failed(error);
                     if self.workers.is_stopping() || self.health.cause().is_some() {
                         break;
                     }
@@ -236,7 +237,7 @@ impl Store {
     pub(crate) fn run_background_inline(&self) {
         let attempt = |job, outcome: Result<bool>| {
             outcome.unwrap_or_else(|error| {
-                self.note_failed_job(job, error);
+                self.note_failed_job(job, self.job_failed(error));
                 false
             })
         };

@@ -99,6 +99,12 @@ impl ValueLog {
         self.synced.load()
     }
 
+    /// Whether a sync has failed: nothing is appended or synced any more until the log is opened again.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failure.check().is_err()
+    }
+
     /// The records of a segment without their values.
     ///
     /// # Errors

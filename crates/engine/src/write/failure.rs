@@ -1,8 +1,12 @@
 //! What becomes of the store when a log cannot be appended to.
 //!
 //! A full disk is mild: the log is cut back to its last whole record, the write fails, and the next write begins a new
-//! log, which succeeds once there is space. Anything else is final: the store becomes read-only.
+//! log, which succeeds once there is space. So is a log or segment that cannot be made: nothing is in it. Any other error
+//! of an append, and every one of a sync, is final: the store becomes read-only.
 
+use std::path::Path;
+
+use vfs::Operation;
 use wal::LogWriter;
 
 use crate::error::CommitOutcome;
@@ -35,6 +39,37 @@ impl Store {
         }
         self.fail(&error);
         error
+    }
+
+    /// A log could not be begun. Nothing is in it and nobody knows of it; but as replay would come upon it between the log
+    /// before and the next one, it must go.
+    pub(crate) fn log_begin_failed(&self, path: &Path, error: Error) -> Error {
+        let is_left = self.vfs.remove_file(path).is_err_and(|left| !left.is_not_found());
+        if is_left {
+            self.fail(&error)
+        } else {
+            self.log_failed(&error)
+        }
+        error
+    }
+
+    /// A value could not be appended to the value log: there is no record of the commit.
+    pub(crate) fn value_append_failed(&self, error: Error) -> Error {
+        self.log_failed(&error);
+        error
+    }
+
+    /// What a log that fails means for the store.
+    fn log_failed(&self, error: &Error) {
+        let Some(cause) = error.file_error() else { return };
+        let is_final = match cause.operation() {
+            Operation::Sync | Operation::SyncDir | Operation::Finish => true,
+            Operation::Append => !cause.is_no_space(),
+            _ => false,
+        };
+        if is_final {
+            self.fail(error);
+        }
     }
 
     /// The log ends where it is, without a closing record; the next one's first record says so.

@@ -248,7 +248,7 @@ impl Store {
                 Ok(pointer) => encoded.patch(separated, pointer),
                 Err(error) => {
                     self.values_without_entry(encoded, next);
-                    return Err(error.into());
+                    return Err(self.value_append_failed(error.into()));
                 }
             }
             next += 1;

@@ -6,6 +6,7 @@
 //! 2. A memtable counts the commits that still insert into it, and is flushed only once there are none.
 //! 3. A keyspace's switch starts a new log. The old log ends with a closing record before the new one is made.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base::LogNumber;
@@ -150,20 +151,11 @@ impl Store {
                 return Err(self.log_end_failed(state, log, error.into()));
             }
         }
-        let number = self.levels.new_log_number()?;
-        let header = LogHeader { store: self.id, number, kind: LogKind::Wal, value_log_head: self.value_log.head() };
-        let allocated = self.options.log_preallocate_bytes();
-        let options = WriterOptions { mode: self.options.log_mode, preallocate_bytes: allocated };
+        let number = self.levels.new_log_number().map_err(|error| self.job_failed(error.into()))?;
         let path = self.files.log(number);
-        let mut log = LogWriter::create(&self.vfs, &path, header, options)?;
-        let (previous, previous_end) = state.previous_log;
-        let start = LogStart { previous, previous_end, allocated };
-        if let Err(error) = self.write_start(&mut log, &start, follows_closing_record) {
-            drop(log);
-            // Nothing is in it, and nobody knows of it; if it stays, the next open sets it aside.
-            let _ = self.vfs.remove_file(&path);
-            return Err(error);
-        }
+        let log = self
+            .create_log(&path, number, state.previous_log, follows_closing_record)
+            .map_err(|error| self.log_begin_failed(&path, error))?;
         self.syncer.begin_log(number, log.sync_handle());
         self.live_logs.lock().push(LiveLog { number, bytes: log.len() });
         state.log = Some(log);
@@ -172,12 +164,24 @@ impl Store {
 
     /// Where the log before ends without a closing record, only the start of this one tells that it is whole: the start
     /// must be durable before anything is that replay finds behind it.
-    fn write_start(&self, log: &mut LogWriter, start: &LogStart, follows_closing_record: bool) -> Result<()> {
+    fn create_log(
+        &self,
+        path: &Path,
+        number: LogNumber,
+        (previous, previous_end): (LogNumber, u64),
+        follows_closing_record: bool,
+    ) -> Result<LogWriter> {
+        let header = LogHeader { store: self.id, number, kind: LogKind::Wal, value_log_head: self.value_log.head() };
+        let allocated = self.options.log_preallocate_bytes();
+        let options = WriterOptions { mode: self.options.log_mode, preallocate_bytes: allocated };
+        let mut log = LogWriter::create(&self.vfs, path, header, options)?;
+        let start = LogStart { previous, previous_end, allocated };
         log.append(self.value_log.synced(), &[&start.encode()])?;
         if !follows_closing_record {
             log.sync_handle().sync()?;
         }
-        Ok(self.vfs.sync_dir(&self.files.dir)?)
+        self.vfs.sync_dir(&self.files.dir)?;
+        Ok(log)
     }
 
     fn note_log_length(&self, number: LogNumber, bytes: u64) {
