@@ -403,8 +403,9 @@ impl Store {
 
     fn sync_all(&self) -> Result<()> {
         let state = self.commit_state.lock();
-        let Some(log) = &state.log else { return Ok(()) };
-        let position = LogPosition { log: log.number(), offset: log.len() };
+        // Without an active log, since the disk was full, the one before it may still have to be synced.
+        let (log, offset) = state.log.as_ref().map_or(state.previous_log, |log| (log.number(), log.len()));
+        let position = LogPosition { log, offset };
         drop(state);
         self.syncer.sync_to(position, &self.value_log).inspect_err(|error| self.fail(error))
     }
