@@ -81,7 +81,7 @@ impl Store {
         validation: Option<&mut Validation<'_>>,
         options: &WriteOptions,
     ) -> Result<CommitInfo> {
-        self.check_writable()?;
+        self.check_writable().map_err(|error| error.outcome(CommitOutcome::NotApplied))?;
         let mut encoded = EncodedCommit::take();
         let result = self.encode(operations.clone(), &mut encoded).and_then(|()| {
             if encoded.len() == 0 {
