@@ -86,7 +86,7 @@ impl Keys {
 }
 
 fn measure_ours(keys: &Keys) -> Outcome<Vec<Figure>> {
-    let new = || Memtable::new((keys.random.len() + 1) * ENTRY_BYTES_MAX);
+    let new = || Memtable::new(keys.random.len() * ENTRY_BYTES_MAX * 5 / 4);
     let mut figures = Vec::new();
     for (name, keys, fill) in [
         (INSERT_ORDERED, &keys.ordered, fill as fn(&Memtable, &[Key]) -> Outcome<()>),

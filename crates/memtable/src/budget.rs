@@ -32,7 +32,7 @@ impl Budget {
     pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Full> {
         let mut seen = self.word.load(Ordering::Relaxed);
         loop {
-            let available = self.capacity_bytes - (seen & BYTES_MASK);
+            let available = self.capacity_bytes.saturating_sub(seen & BYTES_MASK);
             let no_count_left = seen >= u64::MAX - BYTES_MASK;
             if bytes as u64 > available || no_count_left {
                 return Err(Full { requested_bytes: bytes, available_bytes: available as usize });
@@ -49,6 +49,11 @@ impl Budget {
     /// Ends a reservation and gives back what it did not use. Requires: as much was reserved.
     pub(crate) fn finish(&self, unused_bytes: usize) {
         self.word.fetch_sub(ONE_PENDING + unused_bytes as u64, Ordering::Release);
+    }
+
+    /// Counts bytes that are in use and that nobody reserved, even beyond the capacity.
+    pub(crate) fn charge(&self, bytes: usize) {
+        self.word.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Number of running reservations.

@@ -12,19 +12,28 @@ use base::sync::Arc;
 use base::{Cursor, InternalKeyRef};
 
 use crate::arena::Node;
+use crate::index::LeafNumber;
+use crate::lookahead::Lookahead;
 use crate::memtable::Inner;
-use crate::skiplist::Target;
+use crate::target::Target;
 
 /// A position in a memtable, which it keeps alive. Where it is not valid, a move by one leaves it so, and it shows an empty
 /// key and no value.
 pub struct MemtableCursor {
     memtable: Arc<Inner>,
     node: Option<Node>,
+    lookahead: Lookahead,
 }
 
 impl MemtableCursor {
     pub(crate) fn new(memtable: Arc<Inner>) -> Self {
-        Self { memtable, node: None }
+        Self { memtable, node: None, lookahead: Lookahead::from(LeafNumber::NONE) }
+    }
+
+    #[inline]
+    fn stand(&mut self, (node, leaf): (Option<Node>, LeafNumber)) {
+        self.node = node;
+        self.lookahead = Lookahead::from(leaf);
     }
 }
 
@@ -33,37 +42,43 @@ impl Cursor for MemtableCursor {
 
     #[inline]
     fn seek_to_first(&mut self) -> Result<(), Infallible> {
-        self.node = self.memtable.list.first();
+        self.stand(self.memtable.list.first());
         Ok(())
     }
 
     #[inline]
     fn seek_to_last(&mut self) -> Result<(), Infallible> {
-        self.node = self.memtable.list.last();
+        self.stand(self.memtable.list.last());
         Ok(())
     }
 
     #[inline]
     fn seek(&mut self, key: InternalKeyRef<'_>) -> Result<(), Infallible> {
-        self.node = self.memtable.list.at_or_after(&Target::new(key));
+        self.stand(self.memtable.list.at_or_after(&Target::new(key)));
         Ok(())
     }
 
     #[inline]
     fn seek_for_prev(&mut self, key: InternalKeyRef<'_>) -> Result<(), Infallible> {
-        self.node = self.memtable.list.at_or_before(&Target::new(key));
+        self.stand(self.memtable.list.at_or_before(&Target::new(key)));
         Ok(())
     }
 
     #[inline]
     fn next(&mut self) -> Result<(), Infallible> {
-        self.node = self.node.and_then(|node| self.memtable.list.next(node));
+        if let Some(node) = self.node {
+            self.lookahead.step(&self.memtable.list, node, true);
+            self.node = self.memtable.list.next(node);
+        }
         Ok(())
     }
 
     #[inline]
     fn prev(&mut self) -> Result<(), Infallible> {
-        self.node = self.node.and_then(|node| self.memtable.list.prev(node));
+        if let Some(node) = self.node {
+            self.lookahead.step(&self.memtable.list, node, false);
+            self.node = self.memtable.list.prev(node);
+        }
         Ok(())
     }
 

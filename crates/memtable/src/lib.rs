@@ -6,9 +6,12 @@ mod arena;
 mod budget;
 mod cursor;
 mod finger;
+mod index;
+mod list;
+mod lookahead;
 mod memtable;
 mod reservation;
-mod skiplist;
+mod target;
 
 pub use cursor::MemtableCursor;
 pub use memtable::{Full, Memtable};

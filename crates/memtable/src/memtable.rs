@@ -1,4 +1,4 @@
-//! The memtable: a skiplist, the budget that guards its arena, and the finger that ordered inserts leave to each other.
+//! The memtable: a sorted list, the budget that guards its memory, and the finger that ordered inserts leave to each other.
 //!
 //! A write goes in two steps. First room is reserved, which either speaks for all of it or changes nothing; the caller
 //! then makes its log record durable, knowing that the insert cannot fail for want of room. Then the entries are
@@ -16,13 +16,12 @@ use base::limits::USER_KEY_LEN_MAX;
 use base::sync::Arc;
 use base::{ENTRY_META_LEN_MAX, InternalKeyRef, Version};
 
-use crate::arena::{CAPACITY_MAX, HEIGHT_MAX, node_bytes};
+use crate::arena::{CAPACITY_MAX, node_bytes};
 use crate::budget::Budget;
 use crate::finger::SharedFinger;
-use crate::skiplist::{Skiplist, Target};
+use crate::list::List;
+use crate::target::Target;
 use crate::{MemtableCursor, Reservation};
-
-const DEFAULT_SEED: u64 = 0x5eed_ba5e;
 
 /// A memtable. Clones are handles to the same one; it goes when the last handle, reservation and cursor does.
 #[derive(Clone)]
@@ -32,7 +31,7 @@ pub struct Memtable {
 
 /// What handles, reservations and cursors share.
 pub(crate) struct Inner {
-    pub(crate) list: Skiplist,
+    pub(crate) list: List,
     pub(crate) budget: Budget,
     pub(crate) finger: SharedFinger,
     capacity_bytes: usize,
@@ -56,16 +55,9 @@ impl Memtable {
     /// capacity than 4 GiB less some bytes counts as that. The memory is zeroed and committed by the system as it is used.
     #[must_use]
     pub fn new(capacity_bytes: usize) -> Self {
-        Self::with_seed(capacity_bytes, DEFAULT_SEED)
-    }
-
-    /// As [`new`](Self::new), with a seed of one's own for the heights of towers: the same inserts in the same order give the
-    /// same memory, byte for byte.
-    #[must_use]
-    pub fn with_seed(capacity_bytes: usize, seed: u64) -> Self {
         let capacity_bytes = capacity_bytes.min(CAPACITY_MAX);
         let inner = Inner {
-            list: Skiplist::new(capacity_bytes, seed),
+            list: List::new(capacity_bytes),
             budget: Budget::new(capacity_bytes),
             finger: SharedFinger::new(),
             capacity_bytes,
@@ -80,7 +72,7 @@ impl Memtable {
         if user_key_len > USER_KEY_LEN_MAX || payload_len > Self::PAYLOAD_LEN_MAX {
             return usize::MAX;
         }
-        node_bytes(HEIGHT_MAX, user_key_len, ENTRY_META_LEN_MAX + payload_len)
+        node_bytes(user_key_len, ENTRY_META_LEN_MAX + payload_len)
     }
 
     /// Speaks for `bytes`, the sum of [`entry_bytes_max`](Self::entry_bytes_max) over the entries that shall go in. It counts
@@ -111,7 +103,7 @@ impl Memtable {
     #[inline]
     pub fn get(&self, user_key: &[u8], read_version: Version) -> Option<(Version, &[u8])> {
         let list = &self.inner.list;
-        let node = list.at_or_after(&Target::new(InternalKeyRef::new(user_key, read_version)))?;
+        let node = list.at_or_after(&Target::new(InternalKeyRef::new(user_key, read_version))).0?;
         (list.arena().user_key(node) == user_key).then(|| (list.arena().version(node), list.arena().entry(node)))
     }
 
@@ -130,13 +122,13 @@ impl Memtable {
     /// Whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.inner.list.first().is_none()
+        self.inner.list.first().0.is_none()
     }
 
     /// Bytes that entries take, keys, links and padding included. Exact; what is reserved but not inserted does not count.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
-        self.inner.list.arena().used_bytes()
+        self.inner.list.used_bytes()
     }
 
     /// Most bytes that entries may take.

@@ -59,10 +59,13 @@ impl Reservation {
         let needed_bytes = Memtable::entry_bytes_max(key.user_key.len(), entry.payload.len());
         let over = OverReservation { needed_bytes, left_bytes: self.uncharged_bytes };
         let uncharged_bytes = self.uncharged_bytes.checked_sub(needed_bytes).ok_or(over)?;
-        let (inserted, taken_bytes) = self.memtable.list.insert(key, entry, &mut self.finger).ok_or(over)?;
+        let outcome = self.memtable.list.insert(key, entry, &mut self.finger).ok_or(over)?;
         self.uncharged_bytes = uncharged_bytes;
-        self.saved_bytes += needed_bytes.saturating_sub(taken_bytes);
-        Ok(inserted)
+        self.saved_bytes += needed_bytes.saturating_sub(outcome.node_bytes);
+        if outcome.index_bytes > 0 {
+            self.memtable.budget.charge(outcome.index_bytes);
+        }
+        Ok(outcome.inserted)
     }
 
     /// Bytes that are left for inserts.
@@ -74,7 +77,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.memtable.finger.leave(&self.finger);
+        self.memtable.finger.leave(self.finger);
         self.memtable.budget.finish(self.uncharged_bytes + self.saved_bytes);
     }
 }

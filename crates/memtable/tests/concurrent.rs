@@ -63,7 +63,7 @@ fn walk_both_ways(table: &Memtable) {
 
 #[test]
 fn concurrent_inserts_are_all_there_and_sorted_and_readers_see_whole_entries() {
-    let table = Memtable::with_seed(32 << 20, 3);
+    let table = Memtable::new(32 << 20);
     // How many commits each writer has finished: what a reader must find from then on.
     let finished: Arc<[AtomicU64; WRITERS as usize]> = Arc::default();
     let writers = (0..WRITERS).map(|writer| {
@@ -108,7 +108,7 @@ fn concurrent_inserts_are_all_there_and_sorted_and_readers_see_whole_entries() {
 
 #[test]
 fn of_equal_keys_inserted_at_once_exactly_one_stays() {
-    let table = Memtable::with_seed(4 << 20, 5);
+    let table = Memtable::new(4 << 20);
     let added = Arc::new(AtomicU64::new(0));
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
@@ -131,7 +131,7 @@ fn of_equal_keys_inserted_at_once_exactly_one_stays() {
 
 #[test]
 fn racing_reservations_never_pass_the_capacity() {
-    let table = Memtable::with_seed(200_000, 7);
+    let table = Memtable::new(200_000);
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let table = table.clone();

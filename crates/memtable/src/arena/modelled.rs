@@ -34,9 +34,9 @@ impl Deref for ModelledLink<'_> {
 impl Shadow {
     /// Notes that this thread fills a node, and creates its links, which start as 0 as an arena does. The model fails if
     /// the node could be read, or a link of it reached, before this.
-    pub(super) fn begin_node(&self, node: usize, links: impl Iterator<Item = usize>) {
+    pub(super) fn begin_node<const LINKS: usize>(&self, node: usize, links: [usize; LINKS]) {
         self.node(node).with_mut(|_| ());
-        let created = links.map(|at| (at, Arc::default())).collect::<Vec<_>>();
+        let created = links.map(|at| (at, Arc::default()));
         self.links.lock().unwrap_or_else(PoisonError::into_inner).extend(created);
     }
 
