@@ -3,6 +3,7 @@
 
 pub mod content;
 mod failure;
+pub mod fault_sweep;
 pub mod forgetful;
 pub mod history;
 pub mod kill;

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use stress::power_loss::{DIR, Plan, run};
+use stress::power_loss::{DIR, Plan, Values, run};
 
 #[test]
 fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
@@ -16,6 +16,15 @@ fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
     let events = report.events;
     assert!(events.flushes >= 2 && events.compactions >= 1, "{events}");
     assert!(events.log_switches >= 2 && events.segment_seals >= 1 && events.manifest_switches >= 2, "{events}");
+}
+
+#[test]
+fn the_same_holds_for_a_value_log_in_a_folder_of_its_own() {
+    let plan = Plan { values: Values::Apart, failures_max: 5, ..Plan::brief(3) };
+    println!("seed {}", plan.seed);
+    let report = run(&plan, None);
+    println!("{report}");
+    assert!(report.failures.is_empty(), "{:#?}", report.failures);
 }
 
 type Forgets = fn(&Path) -> bool;

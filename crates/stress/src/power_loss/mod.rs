@@ -2,7 +2,7 @@
 //!
 //! The workload runs in one thread over the strict file system in memory. Before each change of a file or a name, images
 //! are taken of what a power loss at that moment may leave, and each is opened, checked, written to, crashed again or
-//! closed, and checked again: see [`image`]. What must hold of each:
+//! closed, and checked again. What must hold of each:
 //!
 //! 1. Every commit that was acknowledged as synced is there; where only the process died, every acknowledged one.
 //! 2. What is there is a prefix of the commits in their order, over all keyspaces: no hole, no half of a batch.
@@ -34,6 +34,9 @@ use workload::Progress;
 /// Where the store is in its file system.
 pub const DIR: &str = "/store";
 
+/// Where the value log is, if it is not in the store.
+const VALUE_DIR: &str = "/values/log";
+
 /// Images that wait to be checked.
 const QUEUE_LEN: usize = 64;
 
@@ -44,6 +47,8 @@ pub struct Plan {
     pub seed: u64,
     /// Images at each change, in modes that draw lots; the others need one each.
     pub draws: Vec<(CrashMode, u64)>,
+    /// Where the value log is.
+    pub values: Values,
     /// After this many failures the proof ends.
     pub failures_max: usize,
     /// Threads that check images.
@@ -55,16 +60,31 @@ impl Plan {
     #[must_use]
     pub fn full(seed: u64) -> Self {
         let once = [CrashMode::DropUnsynced, CrashMode::KeepAll, CrashMode::KeepNames].map(|mode| (mode, 1));
-        let drawn = [(CrashMode::Prefix, 2), (CrashMode::Random, 4)];
-        Self { seed, draws: once.into_iter().chain(drawn).collect(), failures_max: 5, checkers: 2 }
+        let drawn = [(CrashMode::Prefix, 2), (CrashMode::Random, 3)];
+        Self {
+            seed,
+            draws: once.into_iter().chain(drawn).collect(),
+            values: Values::InStore,
+            failures_max: 5,
+            checkers: 2,
+        }
     }
 
     /// Enough to find a sync that was left out.
     #[must_use]
     pub fn brief(seed: u64) -> Self {
         let draws = vec![(CrashMode::DropUnsynced, 1), (CrashMode::Random, 1)];
-        Self { seed, draws, failures_max: 1, checkers: 2 }
+        Self { seed, draws, values: Values::InStore, failures_max: 1, checkers: 2 }
     }
+}
+
+/// Where the value log of a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// In the store's own folder.
+    InStore,
+    /// In a folder of its own, as on another disk.
+    Apart,
 }
 
 /// What a proof came to.
@@ -121,7 +141,7 @@ pub fn run(plan: &Plan, forgets: Option<fn(&Path) -> bool>) -> Report {
                 let _ = send.send(image);
             }
         });
-        let worked = workload::run(Arc::new(fs.clone()), &progress, &found.stop);
+        let worked = workload::run(tiny_options(Arc::new(fs.clone()), plan.values), &progress, &found.stop);
         fs.clear_hook();
         worked
     });
@@ -138,8 +158,12 @@ pub fn run(plan: &Plan, forgets: Option<fn(&Path) -> bool>) -> Report {
 }
 
 /// The options of the workload: everything so small that all of it happens soon, in one thread.
-pub(crate) fn tiny_options(fs: Arc<dyn Vfs>) -> Options {
-    Options::new()
+pub(crate) fn tiny_options(fs: Arc<dyn Vfs>, values: Values) -> Options {
+    let options = match values {
+        Values::InStore => Options::new(),
+        Values::Apart => Options::new().value_dir(VALUE_DIR),
+    };
+    options
         .vfs(fs)
         .inline_background()
         .memtable_size(64 << 10)
@@ -198,7 +222,7 @@ impl Taker {
             let seed = mix(&[self.plan.seed, record.number, draw, mode as u64]);
             let fs = self.memory.crash_image(mode, seed);
             let at = format!("crash ({mode:?}, seed {seed}) before change {}: {record}", record.number);
-            Image { fs, mode, seed, at, past: self.progress.past() }
+            Image { fs, values: self.plan.values, mode, seed, at, past: self.progress.past() }
         };
         numbered.map(take).collect()
     }

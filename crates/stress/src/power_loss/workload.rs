@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::sync::Mutex;
-use engine::{Db, Durability, Keyspace, KeyspaceOptions};
-use vfs::{Operation, OperationRecord, Vfs};
+use engine::{Db, Durability, Keyspace, KeyspaceOptions, Options};
+use vfs::{Operation, OperationRecord};
 
 use crate::Outcome;
 use crate::failure::ensure;
 use crate::history::{History, KEYSPACES};
-use crate::power_loss::{DIR, tiny_options};
+use crate::power_loss::DIR;
 
 /// Commits of the workload.
 const COMMITS: u64 = 84;
@@ -92,8 +91,8 @@ impl fmt::Display for Events {
 }
 
 /// Runs the workload to its end, the closing of the store included, or until a check has failed.
-pub(super) fn run(fs: Arc<dyn Vfs>, progress: &Progress, stop: &AtomicBool) -> Outcome<Events> {
-    let db = tiny_options(fs).open(DIR)?;
+pub(super) fn run(options: Options, progress: &Progress, stop: &AtomicBool) -> Outcome<Events> {
+    let db = options.open(DIR)?;
     let mut keyspaces: Vec<Keyspace> = Vec::new();
     for name in KEYSPACES.iter().take(2) {
         keyspaces.push(db.keyspace(name, KeyspaceOptions::new())?);
