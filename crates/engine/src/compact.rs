@@ -132,6 +132,11 @@ impl Store {
         let committed = self.levels.commit_compaction(output, self.oracle.last_assigned(), self, || {
             self.install_version(keyspace);
         });
+        if let Err(lsm_levels::Error::DeathsNotApplied { ticket, .. }) = &committed {
+            // The compaction stands all the same.
+            self.unapplied_tickets.lock().push(*ticket);
+            self.workers.wake_flusher();
+        }
         let stats = committed?;
         add(if stats.bytes_written > 0 { &self.counters.compactions } else { &self.counters.moves }, 1);
         self.workers.note_success(Job::Compaction);

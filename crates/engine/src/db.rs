@@ -463,6 +463,7 @@ impl Store {
         self.flush_all()?;
         self.stop_workers();
         check_health()?;
+        self.settle_deaths()?;
         self.value_log.seal_all()?;
         let mut state = self.commit_state.lock();
         if let Some(log) = state.log.take() {

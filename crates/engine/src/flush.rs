@@ -27,7 +27,10 @@ impl Store {
         if self.health.cause().is_some() {
             return Ok(false);
         }
-        let worked = self.flush_oldest()? || self.value_log.seal_full()?;
+        let worked = self.flush_oldest()?
+            || self.value_log.seal_full()?
+            || self.take_up_deaths()?
+            || self.remove_unneeded_logs()?;
         if worked {
             self.workers.note_success(Job::Flush);
         }
@@ -52,8 +55,6 @@ impl Store {
             base::thread::yield_now();
         }
         self.flush_memtables(keyspace, &memtables)?;
-        self.workers.wake_waiters();
-        self.workers.wake_compactors();
         Ok(true)
     }
 
@@ -85,21 +86,16 @@ impl Store {
         }));
         let ceiling = self.version_lease();
         edit.version_ceiling = Some(ceiling);
-        let ticket = self.announce_values_without_entry()?;
-        edit.tickets_added.extend(ticket);
-        if let Err(error) = self.apply_edit(edit) {
-            self.levels.discard_tables(&tables);
-            return Err(error);
-        }
-        if let Some(ticket) = ticket {
-            self.value_log.apply_deaths(&[ticket])?;
-            self.levels.tickets_applied(&[ticket]);
-        }
+        self.apply_with_deaths(edit).inspect_err(|_| self.levels.discard_tables(&tables))?;
         self.install(keyspace, |view| without_memtables(view, memtables, self.version_of(keyspace)));
         self.commit_state.lock().order.raise_ceiling(ceiling);
         add(&self.counters.flushes, 1);
-        self.remove_unneeded_logs()?;
         self.update_pace();
+        self.workers.wake_waiters();
+        self.workers.wake_compactors();
+        // The flush stands; should one of these fail, the next step tries it again.
+        self.take_up_deaths()?;
+        self.remove_unneeded_logs()?;
         Ok(())
     }
 
@@ -133,16 +129,54 @@ impl Store {
         }
     }
 
-    /// Puts the values of failed commits on a list of deaths, under a ticket for the next edit. If that edit fails, the
-    /// list is an orphan, and the values are found when the store is opened: no log's entry points to them.
-    fn announce_values_without_entry(&self) -> Result<Option<u64>> {
+    /// Writes an edit that also says that the values of failed commits are dead: they are on a list, under a ticket that
+    /// the edit names. If it fails, they wait for the next one.
+    fn apply_with_deaths(&self, mut edit: VersionEdit) -> Result<()> {
         let dead = std::mem::take(&mut *self.values_without_entry.lock());
         if dead.is_empty() {
-            return Ok(None);
+            return self.apply_edit(edit);
         }
-        let ticket = self.levels.new_ticket()?;
-        self.value_log.prepare_deaths(ticket, &dead)?;
-        Ok(Some(ticket))
+        let applied = self.levels.new_ticket().map_err(Error::from).and_then(|ticket| {
+            self.value_log.prepare_deaths(ticket, &dead)?;
+            edit.tickets_added.push(ticket);
+            self.apply_edit(edit).inspect_err(|_| self.withdraw_deaths(ticket))?;
+            self.unapplied_tickets.lock().push(ticket);
+            Ok(())
+        });
+        if applied.is_err() {
+            self.values_without_entry.lock().extend(dead);
+        }
+        applied
+    }
+
+    /// Removes a list of deaths that no edit names, unless one may after all.
+    fn withdraw_deaths(&self, ticket: u64) {
+        if self.levels.poisoned().is_none()
+            && let Err(error) = self.value_log.clear_deaths(&[ticket])
+        {
+            tracing::warn!(%error, "a list of dead values stays behind until the store is opened again");
+        }
+    }
+
+    /// Notes as dead what edits that stand have named; `false` if there is nothing.
+    pub(crate) fn take_up_deaths(&self) -> Result<bool> {
+        let tickets = self.unapplied_tickets.lock().clone();
+        if tickets.is_empty() {
+            return Ok(false);
+        }
+        self.value_log.apply_deaths(&tickets)?;
+        self.unapplied_tickets.lock().retain(|ticket| !tickets.contains(ticket));
+        self.levels.tickets_applied(&tickets);
+        Ok(true)
+    }
+
+    /// At the end of a run: after a clean one nobody looks for values without an entry.
+    pub(crate) fn settle_deaths(&self) -> Result<()> {
+        if !self.values_without_entry.lock().is_empty() {
+            self.apply_with_deaths(VersionEdit::default())?;
+        }
+        self.take_up_deaths()?;
+        Ok(())
     }
 
     /// Writes an edit that stands for itself, and takes up what it clears.
@@ -177,16 +211,18 @@ impl Store {
         self.install(keyspace, |view| SuperVersion { version: self.version_of(keyspace), ..view.parts() });
     }
 
-    /// Removes logs that no keyspace needs any more by what the manifest says, oldest first.
-    pub(crate) fn remove_unneeded_logs(&self) -> Result<()> {
+    /// Removes logs that no keyspace needs any more by what the manifest says, oldest first; `false` if there is none.
+    pub(crate) fn remove_unneeded_logs(&self) -> Result<bool> {
         let needed_from = self.levels.keyspaces().iter().map(|keyspace| keyspace.log_number).min();
-        let Some(needed_from) = needed_from else { return Ok(()) };
+        let Some(needed_from) = needed_from else { return Ok(false) };
         self.syncer.forget_below(needed_from);
+        let mut removed = false;
         loop {
             let oldest = self.live_logs.lock().first().map(|log| log.number);
-            let Some(oldest) = oldest.filter(|oldest| *oldest < needed_from) else { return Ok(()) };
+            let Some(oldest) = oldest.filter(|oldest| *oldest < needed_from) else { return Ok(removed) };
             self.vfs.remove_file(&self.files.log(oldest))?;
             self.live_logs.lock().retain(|log| log.number != oldest);
+            removed = true;
         }
     }
 }

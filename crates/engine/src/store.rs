@@ -55,6 +55,8 @@ pub(crate) struct Store {
     pub(crate) live_logs: Mutex<Vec<LiveLog>>,
     /// Values of commits that failed after their append: dead, and to be noted as such by the next edit.
     pub(crate) values_without_entry: Mutex<Vec<ValuePointer>>,
+    /// Tickets of deaths that stand in the manifest and that the value log could not take up yet.
+    pub(crate) unapplied_tickets: Mutex<Vec<u64>>,
     pub(crate) compactions_running: AtomicU64,
     pub(crate) health: HealthLatch,
     pub(crate) pacer: Pacer,

@@ -82,7 +82,8 @@ impl Store {
         self.apply_edit(edit)?;
         state.order.raise_ceiling(ceiling);
         drop(state);
-        self.remove_unneeded_logs()
+        self.remove_unneeded_logs()?;
+        Ok(())
     }
 
     /// The ceiling that an edit written now should set.

@@ -208,6 +208,7 @@ impl Opening {
             syncer: LogSyncer::new(),
             live_logs: Mutex::new(live_logs),
             values_without_entry: Mutex::new(Vec::new()),
+            unapplied_tickets: Mutex::new(Vec::new()),
             compactions_running: AtomicU64::new(0),
             health,
             pacer: Pacer::default(),
