@@ -24,6 +24,9 @@ impl Value {
     }
 }
 
+/// Versions of a key in the order of their commits: the step of each, and its value unless it removed the key.
+pub(crate) type Versions = Vec<(u64, Option<Value>)>;
+
 /// A write of a key in one of the two keyspaces; no length is a removal.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
@@ -82,7 +85,7 @@ pub(crate) struct Model {
     pub(crate) options: Small,
     pub(crate) step: u64,
     /// By keyspace and key, the versions in the order of their commits.
-    pub(crate) keyspaces: [BTreeMap<Key, Vec<(u64, Option<Value>)>>; 2],
+    pub(crate) keyspaces: [BTreeMap<Key, Versions>; 2],
     /// Steps at which snapshots were taken that are still held.
     pub(crate) snapshots: Vec<u64>,
 }
@@ -102,9 +105,8 @@ impl Model {
     /// What a reader of step `at` sees of a keyspace.
     pub(crate) fn visible(&self, second: bool, at: u64) -> BTreeMap<Key, Value> {
         let keyspace = &self.keyspaces[usize::from(second)];
-        let newest = |versions: &Vec<(u64, Option<Value>)>| {
-            versions.iter().rev().find(|(step, _)| *step <= at).and_then(|(_, value)| *value)
-        };
+        let newest =
+            |versions: &Versions| versions.iter().rev().find(|(step, _)| *step <= at).and_then(|(_, value)| *value);
         keyspace.iter().filter_map(|(key, versions)| Some((key.clone(), newest(versions)?))).collect()
     }
 
