@@ -1,6 +1,6 @@
 //! The first thing to run: a real tree of files goes into a store and comes out again, and the two are compared.
 //!
-//! The tree is the one that is named, or the sources of the crates.io packages that cargo has unpacked to build this very
+//! The tree is the one that is named, or the sources of the packages that cargo has unpacked to build this very
 //! program: thousands of files from empty to megabytes on any machine that can build it.
 
 use std::env;

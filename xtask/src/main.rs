@@ -26,7 +26,7 @@ const USAGE: &str = "\
 usage: cargo xtask <chore>
 
   ci                                          the whole gate: format, clippy, tests, docs, models
-  first-run [DIR]                             imports DIR (the sources of crates.io packages) into a store, exports it,
+  first-run [DIR]                             imports DIR (the sources that cargo has unpacked) into a store, exports it,
                                               compares the two trees and prints figures
   fuzz [--seconds N] [TARGET]                 runs the fuzz targets (needs cargo-fuzz and a nightly toolchain)
   soak --seconds N [--seed S] [--store DIR]   kills and reopens a growing store for that long
