@@ -193,7 +193,7 @@ impl Replay<'_> {
                 return Err(damaged("the start of a log in its middle"));
             };
             if let Some(cause) =
-                self.pointers_missing(log.number, records, version).map_err(|error| damaged(error.what()))?
+                self.pointers_missing(log.number, records, version).map_err(|error| error.into_error(damaged))?
             {
                 let file_len = self.vfs.metadata(&log.path)?.map_or(0, |metadata| metadata.len);
                 return Ok(End { offset, cause: Some(cause), dropped_bytes: file_len.saturating_sub(offset) });
@@ -210,13 +210,14 @@ impl Replay<'_> {
         Ok(End { offset: end.offset, cause: cause_of(end.kind), dropped_bytes: end.dropped_bytes })
     }
 
-    /// Why a commit of the unsynced tail cannot count: a value that it points to is not there.
+    /// Why a commit of the unsynced tail cannot count: a value that it points to is not there. That it could not be read
+    /// says nothing of the kind.
     fn pointers_missing(
         &self,
         log: LogNumber,
         records: Records<'_>,
         version: Version,
-    ) -> std::result::Result<Option<String>, DecodeError> {
+    ) -> std::result::Result<Option<String>, ApplyError> {
         for record in records {
             let record = record?;
             let Some(pointer) = pointer_of(&record)? else { continue };
@@ -226,8 +227,12 @@ impl Replay<'_> {
                 continue;
             }
             let key = InternalKeyRef::new(record.key, version);
-            if let Err(error) = self.segments.read_checked(pointer, record.keyspace.0, key) {
-                return Ok(Some(format!("a value of commit {version} is missing: {error}")));
+            match self.segments.read_checked(pointer, record.keyspace.0, key) {
+                Err(vlog::Error::Vfs(error)) if !error.is_unexpected_eof() => {
+                    return Err(ApplyError::Failed(error.into()));
+                }
+                Err(error) => return Ok(Some(format!("a value of commit {version} is missing: {error}"))),
+                Ok(_) => {}
             }
         }
         Ok(None)
