@@ -122,9 +122,15 @@ impl ManifestWriter {
     }
 }
 
-/// Whether a failed start of a manifest may yet have replaced `CURRENT`: only the sync of the directory came after.
+/// Whether a failed start of a manifest may yet have replaced `CURRENT`: only the sync of the directory came after, and a
+/// rename whose device failed may have been done all the same.
 pub(crate) fn may_have_switched(error: &Error) -> bool {
-    matches!(error, Error::Vfs(error) if error.operation() == vfs::Operation::SyncDir)
+    let Error::Vfs(error) = error else { return false };
+    match error.operation() {
+        vfs::Operation::SyncDir => true,
+        vfs::Operation::Rename => !error.is_no_space(),
+        _ => false,
+    }
 }
 
 /// Reads the manifest that `current` names.
