@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Info(Info),
     /// Reads everything and compares every checksum
     Verify(Store),
+    /// Measures how fast this store is here, on workloads that go by db_bench's names
+    Bench(bench::Arguments),
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod bench;
 mod export;
 mod import;
 mod info;
@@ -21,5 +22,6 @@ pub(crate) fn run(command: Command) -> Result<Code, Failure> {
         Command::Scan(arguments) => scan::run(&arguments),
         Command::Info(arguments) => info::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -125,3 +125,40 @@ fn info_tells_what_is_there_and_what_opening_found() {
         assert!(run.text().contains(part), "{part:?} is missing:\n{}", run.text());
     }
 }
+
+#[test]
+fn a_benchmark_prints_a_json_object_for_each_workload() {
+    let folder = Folder::new("a_benchmark_prints");
+    let arguments = ["bench", "fillrandom,readrandom", "--num", "2000", "--json", "--dir", "."];
+    let run = folder.ratel(arguments).ends_with(0);
+    let lines: Vec<serde_json::Value> = run.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{}", run.text());
+    for (line, name) in lines.iter().zip(["fillrandom", "readrandom"]) {
+        assert_eq!(line["workload"], name);
+        assert_eq!(line["ops"], 2000);
+        for figure in FIGURES {
+            assert!(line.get(figure).is_some(), "{figure} is missing: {line}");
+        }
+    }
+    assert_eq!(fs::read_dir(folder.path(".")).unwrap().count(), 0, "the store is gone");
+    folder.ratel(["bench", "nonsense"]).ends_with(2).says("nonsense");
+}
+
+/// What each line has besides the workload's name.
+const FIGURES: [&str; 15] = [
+    "threads",
+    "ops",
+    "seconds",
+    "ops_per_second",
+    "mb_per_second",
+    "p50_us",
+    "p99_us",
+    "p999_us",
+    "max_us",
+    "bytes_written",
+    "write_amplification",
+    "space_amplification",
+    "cpu_seconds",
+    "peak_rss_bytes",
+    "peak_anon_bytes",
+];

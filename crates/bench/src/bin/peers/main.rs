@@ -1,0 +1,125 @@
+//! `peers`: the same workloads on this store and on others, in turns, each in a process of its own, as a table with
+//! ratios.
+//!
+//! The program starts itself for each measurement, so that memory and CPU time are of one store and one workload. All
+//! stores run a workload before any runs the next: what disturbs the machine meanwhile disturbs all of them.
+
+#![forbid(unsafe_code)]
+
+mod goals;
+mod table;
+
+use std::io;
+use std::process::{Command, ExitCode, Stdio};
+
+use bench::peers::{fjall::Fjall, leveldb::LevelDb};
+use bench::{Arguments, Error, Ratel, Store, Workload};
+use clap::Parser;
+use serde_json::Value;
+
+use table::{Row, Table};
+
+/// Runs db_bench's workloads on this store and on its peers, and prints a table in Markdown.
+#[derive(Debug, Parser)]
+#[command(name = "peers")]
+struct CommandLine {
+    #[command(flatten)]
+    arguments: Arguments,
+
+    /// Stores to compare; the first one is compared with the best of the others
+    #[arg(long, value_name = "STORE", value_delimiter = ',', default_values = STORES)]
+    stores: Vec<String>,
+
+    /// Times that each workload runs on each store; the run with the median rate counts
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rounds: usize,
+
+    /// Measures this store in this process
+    #[arg(long, value_name = "STORE", hide = true)]
+    child: Option<String>,
+}
+
+const STORES: [&str; 3] = [Ratel::NAME, Fjall::NAME, LevelDb::NAME];
+
+fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    let result = match &command_line.child {
+        Some(store) => measure_here(store, &command_line.arguments),
+        None => compare(&command_line),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("peers: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure_here(store: &str, arguments: &Arguments) -> Result<(), String> {
+    let out = &mut io::stdout().lock();
+    let result = match store {
+        Ratel::NAME => bench::run::<Ratel>(arguments, out),
+        Fjall::NAME => bench::run::<Fjall>(arguments, out),
+        LevelDb::NAME => bench::run::<LevelDb>(arguments, out),
+        _ => Err(Error::Argument(format!("there is no store {store}; there are {}", STORES.join(", ")))),
+    };
+    result.map_err(|error| error.to_string())
+}
+
+fn compare(command_line: &CommandLine) -> Result<(), String> {
+    let arguments = &command_line.arguments;
+    arguments.parameters().map_err(|error| error.to_string())?;
+    let workloads = if arguments.workloads.is_empty() { all_workloads() } else { arguments.workloads() };
+    let workloads = workloads.map_err(|error| error.to_string())?;
+    let mut table = Table::new(&command_line.stores);
+    for workload in &workloads {
+        let row = run(command_line, workload)?;
+        if arguments.json {
+            row.print_json(&command_line.stores);
+        } else {
+            eprintln!("{}", row.summary(&command_line.stores));
+        }
+        table.rows.push(row);
+    }
+    if !arguments.json {
+        print!("{table}");
+    }
+    Ok(())
+}
+
+fn all_workloads() -> bench::Result<Vec<Workload>> {
+    Workload::ALL.iter().map(|name| name.parse()).collect()
+}
+
+/// Runs a workload on every store, round by round.
+fn run(command_line: &CommandLine, workload: &Workload) -> Result<Row, String> {
+    let mut runs = vec![Vec::new(); command_line.stores.len()];
+    for _ in 0..command_line.rounds.max(1) {
+        for (store, runs) in command_line.stores.iter().zip(&mut runs) {
+            runs.push(measure_apart(store, &command_line.arguments, workload)?);
+        }
+    }
+    let median = |mut runs: Vec<Value>| {
+        runs.sort_by(|a, b| table::rate(a).total_cmp(&table::rate(b)));
+        let middle = runs.len() / 2;
+        runs.swap_remove(middle)
+    };
+    Ok(Row { workload: workload.name().to_owned(), figures: runs.into_iter().map(median).collect() })
+}
+
+/// Measures a store in a process of its own.
+fn measure_apart(store: &str, arguments: &Arguments, workload: &Workload) -> Result<Value, String> {
+    let failed = |what: String| format!("{workload} on {store}: {what}");
+    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let mut command = Command::new(program);
+    command.args(["--child", store]).args(arguments.command_line(workload)).stderr(Stdio::inherit());
+    if let Some(dir) = &arguments.dir {
+        command.arg("--dir").arg(dir);
+    }
+    let output = command.output().map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(output.status.to_string()));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+}

@@ -1,0 +1,87 @@
+//! The folder that a benchmark fills, and what is in it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Bytes of the blocks that `st_blocks` counts.
+const BLOCK_BYTES: u64 = 512;
+
+/// A folder that is gone when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ScratchDir {
+    path: PathBuf,
+}
+
+impl ScratchDir {
+    /// Makes a folder of this process's own below `parent`, or below the system's temporary folder.
+    pub(crate) fn create(parent: Option<&Path>) -> Result<Self> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let mut number = 0;
+        loop {
+            let path = parent.join(format!("ratel-bench-{}-{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(Error::file(&path, error)),
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes what is in it.
+    pub(crate) fn clear(&self) -> Result<()> {
+        let at = |error| Error::file(&self.path, error);
+        fs::remove_dir_all(&self.path).map_err(at)?;
+        fs::create_dir(&self.path).map_err(at)
+    }
+
+    /// Bytes on disk that its files take, allocated ahead or not.
+    pub(crate) fn disk_bytes(&self) -> Result<u64> {
+        disk_bytes(&self.path)
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn disk_bytes(dir: &Path) -> Result<u64> {
+    let at = |error| Error::file(dir, error);
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir).map_err(at)? {
+        let entry = entry.map_err(at)?;
+        // A store may remove a file at any moment.
+        let Ok(metadata) = entry.metadata() else { continue };
+        bytes += if metadata.is_dir() { disk_bytes(&entry.path())? } else { metadata.blocks() * BLOCK_BYTES };
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_folder_counts_what_is_in_it_and_is_gone_in_the_end() {
+        let dir = ScratchDir::create(None).unwrap();
+        let other = ScratchDir::create(None).unwrap();
+        assert_ne!(dir.path(), other.path());
+        fs::create_dir(dir.path().join("below")).unwrap();
+        fs::write(dir.path().join("below/file"), vec![1; 100_000]).unwrap();
+        fs::File::open(dir.path().join("below/file")).unwrap().sync_all().unwrap();
+        assert!(dir.disk_bytes().unwrap() >= 100_000);
+        dir.clear().unwrap();
+        assert_eq!(dir.disk_bytes().unwrap(), 0);
+        let path = dir.path().to_owned();
+        drop(dir);
+        assert!(!path.exists());
+    }
+}

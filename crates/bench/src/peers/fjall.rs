@@ -1,0 +1,93 @@
+//! Fjall, under measurement. One put is one write call to its journal.
+
+use std::path::Path;
+
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, config::CompressionPolicy};
+
+use crate::{Compression, Direction, Error, Parameters, Result, Store};
+
+/// Fjall with one keyspace.
+pub struct Fjall {
+    database: Database,
+    keyspace: Keyspace,
+}
+
+impl Store for Fjall {
+    const NAME: &'static str = "fjall";
+
+    fn open(dir: &Path, parameters: &Parameters) -> Result<Self> {
+        let database = Database::builder(dir).cache_size(parameters.cache_bytes).open().map_err(error)?;
+        let options = KeyspaceCreateOptions::default().max_memtable_size(parameters.write_buffer_bytes);
+        let options = match parameters.compression {
+            Compression::Default => options,
+            Compression::None => options.data_block_compression_policy(CompressionPolicy::all(CompressionType::None)),
+            other => return Err(error(format!("there is no {other:?} compression"))),
+        };
+        let keyspace = database.keyspace("default", || options).map_err(error)?;
+        Ok(Self { database, keyspace })
+    }
+
+    fn put(&self, key: &[u8], value: &[u8], sync: bool) -> Result<()> {
+        self.keyspace.insert(key, value).map_err(error)?;
+        self.persist(sync)
+    }
+
+    fn put_batch<'a>(&self, entries: impl Iterator<Item = (&'a [u8], &'a [u8])>, sync: bool) -> Result<()> {
+        let mut batch = self.database.batch().durability(sync.then_some(PersistMode::SyncData));
+        for (key, value) in entries {
+            batch.insert(&self.keyspace, key, value);
+        }
+        batch.commit().map_err(error)
+    }
+
+    fn delete(&self, key: &[u8], sync: bool) -> Result<()> {
+        self.keyspace.remove(key).map_err(error)?;
+        self.persist(sync)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<usize>> {
+        Ok(self.keyspace.get(key).map_err(error)?.map(|value| value.len()))
+    }
+
+    fn scan(
+        &self,
+        from: Option<&[u8]>,
+        direction: Direction,
+        limit: u64,
+        visit: impl FnMut(&[u8], &[u8]),
+    ) -> Result<u64> {
+        let entries = match (from, direction) {
+            (None, _) => self.keyspace.iter(),
+            (Some(key), Direction::Forward) => self.keyspace.range(key..),
+            (Some(key), Direction::Reverse) => self.keyspace.range(..=key),
+        };
+        match direction {
+            Direction::Forward => walk(entries, limit, visit),
+            Direction::Reverse => walk(entries.rev(), limit, visit),
+        }
+    }
+
+    fn close(self) -> Result<()> {
+        self.database.persist(PersistMode::SyncAll).map_err(error)
+    }
+}
+
+impl Fjall {
+    fn persist(&self, sync: bool) -> Result<()> {
+        if sync { self.database.persist(PersistMode::SyncData).map_err(error) } else { Ok(()) }
+    }
+}
+
+fn walk(entries: impl Iterator<Item = fjall::Guard>, limit: u64, mut visit: impl FnMut(&[u8], &[u8])) -> Result<u64> {
+    let mut visited = 0;
+    for entry in entries.take(usize::try_from(limit).unwrap_or(usize::MAX)) {
+        let (key, value) = entry.into_inner().map_err(error)?;
+        visit(&key, &value);
+        visited += 1;
+    }
+    Ok(visited)
+}
+
+fn error(error: impl std::fmt::Display) -> Error {
+    Error::peer(Fjall::NAME, error)
+}

@@ -1,0 +1,90 @@
+//! This store, under measurement.
+
+use std::path::Path;
+
+use engine::{Db, Durability, Options, Read, ScanOptions, WriteBatch, WriteOptions};
+
+use crate::{Compression, Direction, Parameters, Result, Store};
+
+/// This store.
+#[derive(Debug)]
+pub struct Ratel {
+    db: Db,
+}
+
+impl Store for Ratel {
+    const NAME: &'static str = "ratel";
+
+    fn open(dir: &Path, parameters: &Parameters) -> Result<Self> {
+        let mut options =
+            Options::new().memtable_size(parameters.write_buffer_bytes).block_cache_size(parameters.cache_bytes);
+        options = match parameters.compression {
+            Compression::Default => options,
+            Compression::None => options.compression(engine::Compression::None),
+            Compression::Snappy => options.compression(engine::Compression::Snappy),
+            Compression::Zstd => options.compression(engine::Compression::Zstd { level: 1 }),
+            Compression::Adaptive => options.compression(engine::Compression::Adaptive),
+        };
+        Ok(Self { db: options.open(dir)? })
+    }
+
+    fn put(&self, key: &[u8], value: &[u8], sync: bool) -> Result<()> {
+        if sync {
+            return self.put_batch(std::iter::once((key, value)), sync);
+        }
+        Ok(self.db.insert(key, value)?)
+    }
+
+    fn put_batch<'a>(&self, entries: impl Iterator<Item = (&'a [u8], &'a [u8])>, sync: bool) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        for (key, value) in entries {
+            batch.insert(key, value)?;
+        }
+        self.db.write_with(batch, options(sync))?;
+        Ok(())
+    }
+
+    fn delete(&self, key: &[u8], sync: bool) -> Result<()> {
+        if sync {
+            let mut batch = WriteBatch::new();
+            batch.remove(key)?;
+            self.db.write_with(batch, options(sync))?;
+            return Ok(());
+        }
+        Ok(self.db.remove(key)?)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<usize>> {
+        Ok(self.db.get(key)?.map(|value| value.len()))
+    }
+
+    fn scan(
+        &self,
+        from: Option<&[u8]>,
+        direction: Direction,
+        limit: u64,
+        mut visit: impl FnMut(&[u8], &[u8]),
+    ) -> Result<u64> {
+        let mut cursor = self.db.cursor(ScanOptions::new().reverse(direction == Direction::Reverse))?;
+        match from {
+            Some(key) => cursor.seek(key)?,
+            None => cursor.rewind()?,
+        }
+        let mut visited = 0;
+        while visited < limit {
+            let Some(key) = cursor.key() else { break };
+            cursor.value_with(|value| visit(key, value))?;
+            visited += 1;
+            cursor.next()?;
+        }
+        Ok(visited)
+    }
+
+    fn close(self) -> Result<()> {
+        Ok(self.db.close()?)
+    }
+}
+
+fn options(sync: bool) -> WriteOptions {
+    WriteOptions::new().durability(if sync { Durability::Sync } else { Durability::Os })
+}

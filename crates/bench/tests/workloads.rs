@@ -1,0 +1,162 @@
+//! Every workload on every store that is built in, small: each answers rightly, and what is counted adds up.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed test panics")]
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use base::rng::Rng;
+use bench::{Arguments, Direction, Error, Figures, Parameters, Ratel, Runner, Store, Workload};
+use clap::Parser;
+
+const NUM: u64 = 3_000;
+
+#[derive(Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+fn parameters(line: &[&str]) -> Parameters {
+    CommandLine::parse_from([&["bench", "--num", "3000"], line].concat()).arguments.parameters().unwrap()
+}
+
+fn run<S: Store>(parameters: Parameters, names: &[&str]) -> Vec<Figures> {
+    let mut runner = Runner::<S>::new(parameters, None).unwrap();
+    let figures = names.iter().map(|name| runner.run(&name.parse::<Workload>().unwrap()).unwrap()).collect();
+    runner.close().unwrap();
+    figures
+}
+
+/// Runs all workloads; the runner itself looks at every answer.
+fn runs_all_workloads<S: Store>() {
+    for figures in run::<S>(parameters(&[]), &Workload::ALL) {
+        let expected = match figures.workload.as_str() {
+            "fillsync" | "fdatasync" => NUM / 100,
+            "seekrandom10" | "seekrandom100" => NUM / 10,
+            "fillvalue-4k" => (256 << 20) / 4_096 * NUM / 1_000_000,
+            _ => NUM,
+        };
+        assert_eq!((figures.ops, figures.threads), (expected, 1), "{}", figures.workload);
+        assert!(figures.seconds > 0.0 && figures.p50_us <= figures.p99_us && figures.p999_us <= figures.max_us * 1.001);
+        assert!(figures.peak_rss_bytes > 0 && figures.peak_anon_bytes > 0, "{figures:?}");
+    }
+}
+
+/// Scans from random places in both directions agree with a map.
+fn scans_agree_with_a_map<S: Store>(name: &str) {
+    let dir = std::env::temp_dir().join(format!("ratel-bench-scans-{name}-{}", std::process::id()));
+    fs::create_dir(&dir).unwrap();
+    let store = S::open(&dir, &Parameters::default()).unwrap();
+    let (mut rng, mut map) = (Rng::new(7), BTreeMap::new());
+    for _ in 0..500 {
+        let key = rng.below(1_000).to_be_bytes().to_vec();
+        store.put(&key, b"value", false).unwrap();
+        map.insert(key, b"value".to_vec());
+    }
+    for _ in 0..50 {
+        let key = rng.below(1_000).to_be_bytes();
+        store.delete(&key, false).unwrap();
+        map.remove(&key[..]);
+    }
+    for _ in 0..300 {
+        let from = rng.below(1_000).to_be_bytes();
+        assert_eq!(store.get(&from).unwrap(), map.get(&from[..]).map(Vec::len));
+        let forward: Vec<_> = map.range(from.to_vec()..).take(5).collect();
+        assert_same(&store, Some(&from), Direction::Forward, &forward);
+        let reverse: Vec<_> = map.range(..=from.to_vec()).rev().take(5).collect();
+        assert_same(&store, Some(&from), Direction::Reverse, &reverse);
+    }
+    assert_same(&store, None, Direction::Forward, &map.iter().take(5).collect::<Vec<_>>());
+    assert_same(&store, None, Direction::Reverse, &map.iter().rev().take(5).collect::<Vec<_>>());
+    store.close().unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+fn assert_same<S: Store>(store: &S, from: Option<&[u8]>, direction: Direction, expected: &[(&Vec<u8>, &Vec<u8>)]) {
+    let mut found = Vec::new();
+    let count = store.scan(from, direction, 5, |key, value| found.push((key.to_vec(), value.to_vec()))).unwrap();
+    assert_eq!(count, found.len() as u64);
+    let expected: Vec<_> = expected.iter().map(|(key, value)| ((*key).clone(), (*value).clone())).collect();
+    assert_eq!(found, expected, "from {from:?}, {direction:?}");
+}
+
+#[test]
+fn this_store_runs_all_workloads() {
+    runs_all_workloads::<Ratel>();
+}
+
+#[test]
+fn this_store_scans_as_a_map_does() {
+    scans_agree_with_a_map::<Ratel>("ratel");
+}
+
+#[cfg(feature = "fjall")]
+#[test]
+fn fjall_runs_all_workloads_and_scans_as_a_map_does() {
+    runs_all_workloads::<bench::peers::fjall::Fjall>();
+    scans_agree_with_a_map::<bench::peers::fjall::Fjall>("fjall");
+}
+
+#[cfg(feature = "leveldb")]
+#[test]
+fn leveldb_runs_all_workloads_and_scans_as_a_map_does() {
+    runs_all_workloads::<bench::peers::leveldb::LevelDb>();
+    scans_agree_with_a_map::<bench::peers::leveldb::LevelDb>("leveldb");
+}
+
+#[test]
+fn threads_share_the_operations_and_batches_hold_several() {
+    let figures = run::<Ratel>(
+        parameters(&["--threads", "3", "--batch", "7", "--sync", "--compression", "snappy"]),
+        &["fillseq", "fillbatch100-t4", "readrandom-t2", "readseq", "readwhilewriting"],
+    );
+    let counted: Vec<_> = figures.iter().map(|figures| (figures.threads, figures.ops)).collect();
+    assert_eq!(counted, [(3, NUM), (4, NUM), (2, NUM), (3, 3 * NUM), (3, NUM)]);
+    assert!(figures[4].bytes_written > 0 && figures[4].write_amplification > 0.0, "{:?}", figures[4]);
+}
+
+/// A store that forgets what it was told.
+struct Forgetful;
+
+impl Store for Forgetful {
+    const NAME: &'static str = "forgetful";
+
+    fn open(_: &std::path::Path, _: &Parameters) -> bench::Result<Self> {
+        Ok(Self)
+    }
+
+    fn put(&self, _: &[u8], _: &[u8], _: bool) -> bench::Result<()> {
+        Ok(())
+    }
+
+    fn put_batch<'a>(&self, _: impl Iterator<Item = (&'a [u8], &'a [u8])>, _: bool) -> bench::Result<()> {
+        Ok(())
+    }
+
+    fn delete(&self, _: &[u8], _: bool) -> bench::Result<()> {
+        Ok(())
+    }
+
+    fn get(&self, _: &[u8]) -> bench::Result<Option<usize>> {
+        Ok(None)
+    }
+
+    fn scan(&self, _: Option<&[u8]>, _: Direction, _: u64, _: impl FnMut(&[u8], &[u8])) -> bench::Result<u64> {
+        Ok(0)
+    }
+
+    fn close(self) -> bench::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_store_that_forgets_is_found_out() {
+    let mut runner = Runner::<Forgetful>::new(parameters(&[]), None).unwrap();
+    for name in ["readrandom", "readwhilewriting", "readseq", "readreverse", "seekrandom10"] {
+        let error = runner.run(&name.parse().unwrap()).unwrap_err();
+        assert!(matches!(error, Error::WrongAnswer(_)), "{name}: {error}");
+    }
+}
