@@ -9,5 +9,7 @@ pub mod history;
 pub mod kill;
 
 pub mod power_loss;
+mod seed;
 
 pub use failure::{Failure, Outcome};
+pub use seed::seed;

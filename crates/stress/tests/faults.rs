@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use stress::fault_sweep::{Effect, FaultAt, Ran, run};
+use stress::seed;
 use vfs::Cause;
 
-const SEED: u64 = 60;
 const THREADS: u64 = 2;
 
 fn kinds() -> Vec<(Cause, u64, Effect)> {
@@ -26,7 +26,7 @@ fn kinds() -> Vec<(Cause, u64, Effect)> {
 /// to all changes.
 #[test]
 fn a_failed_change_loses_nothing_acknowledged_and_leaves_nothing_refused() {
-    println!("seed {SEED}");
+    let seed = seed(60);
     let kinds = kinds();
     let stride = kinds.len() as u64;
     let next = AtomicU64::new(0);
@@ -40,7 +40,7 @@ fn a_failed_change_loses_nothing_acknowledged_and_leaves_nothing_refused() {
                 let change = 1 + round * stride + (job + round) % stride;
                 let fault = FaultAt { change, cause, times, effect };
                 let Ran { struck, not_applied, unknown, healthy } =
-                    run(SEED, fault).unwrap_or_else(|failure| panic!("{failure}\n  with {fault}"));
+                    run(seed, fault).unwrap_or_else(|failure| panic!("{failure}\n  with {fault}"));
                 if !struck {
                     return totals;
                 }

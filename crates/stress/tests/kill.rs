@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stress::kill::{Limits, Phase, soak};
+use stress::seed;
 
 #[test]
 fn a_process_that_is_killed_loses_nothing_that_it_acknowledged() {
-    let seed = 20;
+    let seed = seed(20);
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kill-{}", std::process::id()));
-    println!("seed {seed}, store {}", dir.display());
+    println!("store {}", dir.display());
     let limits = Limits {
         rounds_min: 50,
         time_min: Duration::ZERO,

@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use stress::power_loss::{DIR, Plan, Values, run};
+use stress::seed;
 
 #[test]
 fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
-    let plan = Plan::full(1);
-    println!("seed {}", plan.seed);
+    let plan = Plan::full(seed(1));
     let report = run(&plan, None);
     println!("{report}");
     assert!(report.failures.is_empty(), "{:#?}", report.failures);
@@ -20,8 +20,7 @@ fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
 
 #[test]
 fn the_same_holds_for_a_value_log_in_a_folder_of_its_own() {
-    let plan = Plan { values: Values::Apart, failures_max: 5, ..Plan::brief(3) };
-    println!("seed {}", plan.seed);
+    let plan = Plan { values: Values::Apart, failures_max: 5, ..Plan::brief(seed(3)) };
     let report = run(&plan, None);
     println!("{report}");
     assert!(report.failures.is_empty(), "{:#?}", report.failures);
@@ -50,9 +49,9 @@ fn has_end(path: &Path, end: &str) -> bool {
 
 #[test]
 fn with_one_kind_of_sync_left_out_the_proof_fails() {
-    let mut unnoticed = Vec::new();
+    let (seed, mut unnoticed) = (seed(2), Vec::new());
     for (name, forgets) in SYNCS {
-        let report = run(&Plan::brief(2), Some(forgets));
+        let report = run(&Plan::brief(seed), Some(forgets));
         let images: u64 = report.images.values().sum();
         match report.failures.first() {
             Some(failure) => println!("without syncs of the {name}: found after {images} images: {failure}"),

@@ -18,7 +18,6 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(seed: u64) -> Self {
-        println!("seed {seed}");
         Self::of(MemFs::new(seed))
     }
 
