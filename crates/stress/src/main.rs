@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ enum Command {
         /// Where all randomness comes from.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// A folder for the store, which must not exist; without one, a temporary folder that is removed at the end.
+        /// A folder for the store, new or empty; without one, a temporary folder that is removed at the end.
         #[arg(long)]
         store: Option<PathBuf>,
     },
@@ -61,9 +61,9 @@ fn run_soak(seconds: u64, seed: u64, store: Option<PathBuf>) -> ExitCode {
     let temporary = std::env::temp_dir().join(format!("ratel-soak-{}", std::process::id()));
     let dir = store.as_ref().unwrap_or(&temporary);
     let program = match std::env::current_exe() {
-        Ok(program) if !dir.exists() => program,
+        Ok(program) if is_free(dir) => program,
         Ok(_) => {
-            eprintln!("{} exists already", dir.display());
+            eprintln!("{} is not an empty folder", dir.display());
             return ExitCode::FAILURE;
         }
         Err(error) => {
@@ -88,6 +88,11 @@ fn run_soak(seconds: u64, seed: u64, store: Option<PathBuf>) -> ExitCode {
     }
     println!("{tally}");
     if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether nothing is there, or an empty folder.
+fn is_free(dir: &Path) -> bool {
+    !dir.exists() || dir.read_dir().is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// `phase:step:portion`.
