@@ -52,21 +52,28 @@ fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create:
     if vfs.metadata(&files.current())?.is_some() {
         return Ok(());
     }
+    if let Some(rest) = rest_of_a_store(vfs, files)? {
+        let what = format!("the file is missing, but there are others of a store, such as {rest}");
+        return Err(Corruption::new(files.current(), 0, what).into());
+    }
     if access == Access::ReadOnly || !may_create {
         return Err(not_there(&files.dir));
     }
     for entry in vfs.list(&files.dir)? {
         let name = entry.name.to_str().unwrap_or_default();
-        if [".sst", ".wal"].iter().any(|extension| name.ends_with(extension)) {
-            let what = format!("the file is missing, but there are others of a store, such as {name}");
-            return Err(Corruption::new(files.current(), 0, what).into());
-        }
         if !["LOCK", "vlog", "CURRENT.tmp"].contains(&name) && !name.starts_with("MANIFEST-") {
             let found = format!("no CURRENT, but {}", entry.name.display());
             return Err(Error::incompatible(&files.dir, "not a store", "a store or an empty directory", found));
         }
     }
     Ok(())
+}
+
+/// The name of a table or log, which only a store that has been written to has.
+pub(super) fn rest_of_a_store(vfs: &dyn Vfs, files: &StoreFiles) -> Result<Option<String>> {
+    let names = vfs.list(&files.dir)?.into_iter().filter_map(|entry| entry.name.to_str().map(str::to_owned));
+    let mut data = names.filter(|name| [".sst", ".wal"].iter().any(|extension| name.ends_with(extension)));
+    Ok(data.next())
 }
 
 /// Takes the lock that keeps other processes out, or lets fellow readers in.

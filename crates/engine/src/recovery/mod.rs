@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use base::sync::Mutex;
 use base::sync::atomic::AtomicU64;
-use base::{KeyspaceId, StoreId};
+use base::{Corruption, KeyspaceId, StoreId};
 use lsm_levels::{KeyspaceEdit, Levels, LevelsOptions, ManifestRecovery, NewKeyspace, VersionEdit};
 use sstable::{BlockCache, ReadOptions};
 use txn_oracle::{Oracle, OracleOptions};
@@ -123,11 +123,16 @@ impl Opening {
             return Ok((levels, None));
         }
         let (levels, recovery) = Levels::open(&options.vfs, &self.files.dir, levels_options)?;
-        // Whoever made the store may have been killed before its first edit.
-        match self.access {
-            _ if !levels.keyspaces().is_empty() => {}
-            Access::ReadWrite => create_default_keyspace(&levels)?,
-            Access::ReadOnly => return Err(directory::not_there(&self.files.dir)),
+        if levels.keyspaces().is_empty() {
+            // Whoever made the store may have been killed before its first edit; then there is nothing else yet.
+            if let Some(rest) = directory::rest_of_a_store(&*options.vfs, &self.files)? {
+                let what = format!("no edit of a keyspace, but there are files of one, such as {rest}");
+                return Err(Corruption::new(recovery.path, recovery.end, what).into());
+            }
+            match self.access {
+                Access::ReadWrite => create_default_keyspace(&levels)?,
+                Access::ReadOnly => return Err(directory::not_there(&self.files.dir)),
+            }
         }
         Ok((levels, Some(recovery)))
     }
