@@ -1,3 +1,5 @@
+//! Tests of what a killed store must hold.
+
 use engine::Options;
 
 use super::*;
