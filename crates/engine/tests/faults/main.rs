@@ -89,7 +89,7 @@ fn values_of_commits_that_failed_are_dead_whatever_else_fails() {
     let half_commit = |nth| Fault::on(Operation::Append, Cause::NoSpace).at_suffix(".wal").nth(nth);
     let run = |nth, gives_up, expected, other: Option<Fault>| {
         let plan = std::iter::once(half_commit(nth)).chain(other).collect();
-        Run { gives_up, ..Run::new(true, expected, plan) }
+        Run::new(true, expected, plan).giving_up(gives_up)
     };
     let failed = Expected { kind: ErrorKind::NoSpace, health: Afterwards::Clears };
     let mut jobs = Vec::new();
@@ -227,7 +227,7 @@ fn a_disk_may_be_full_for_a_time_from_any_change_on() {
         },
         |&(full_for, spare_bytes, from)| {
             let expected = Expected { kind: ErrorKind::NoSpace, health: Afterwards::Clears };
-            let run = Run { full_for: Some(full_for), ..Run::new(true, expected, FaultPlan::none()) };
+            let run = Run::new(true, expected, FaultPlan::none()).full_for(full_for);
             let memory = run.memory.clone();
             run.fs.on_mutation(move |record| {
                 if record.number == from {

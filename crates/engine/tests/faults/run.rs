@@ -47,9 +47,9 @@ pub(crate) struct Run {
     pub(crate) fs: FaultFs,
     inline: bool,
     /// Whether a commit that failed is left out, where others are tried again.
-    pub(crate) gives_up: bool,
+    gives_up: bool,
     /// After how many failed calls the disk has space again, where it is full for a time.
-    pub(crate) full_for: Option<usize>,
+    full_for: Option<usize>,
     expected: Expected,
     open: Option<(Db, Keyspace)>,
     /// The states after each acknowledged commit; the last is the one that readers must see.
@@ -80,6 +80,16 @@ impl Run {
             in_doubt: None,
             outcome,
         }
+    }
+
+    pub(crate) fn giving_up(mut self, gives_up: bool) -> Self {
+        self.gives_up = gives_up;
+        self
+    }
+
+    pub(crate) fn full_for(mut self, errors: usize) -> Self {
+        self.full_for = Some(errors);
+        self
     }
 
     /// Runs all steps. A step that fails is tried again: the fault has passed by then, or the store says that it takes
