@@ -12,7 +12,7 @@
 //! 4. A commit that asked for `Sync` becomes visible only once it is durable.
 
 use base::{KeyspaceId, Version};
-use txn_oracle::{InFlight, Write};
+use txn_oracle::{AssignError, InFlight, Write};
 
 use crate::batch::Operation;
 use crate::error::CommitOutcome;
@@ -195,8 +195,15 @@ impl Store {
             Err(error) => return Err(self.log_append_failed(state, encoded, error)),
         };
         let in_flight = state.order.assign(&self.oracle).map_err(|error| {
-            let error = Error::with_source(ErrorKind::Internal, error.to_string(), error);
-            self.fail(&error);
+            let error = match error {
+                // A background job has just made the store read-only; the record is in the log all the same.
+                AssignError::Poisoned(_) => self.failure(),
+                error => {
+                    let error = Error::with_source(ErrorKind::Internal, error.to_string(), error);
+                    self.fail(&error);
+                    error
+                }
+            };
             error.outcome(CommitOutcome::Unknown)
         })?;
         let writes = encoded.records().flatten().map(|record| Write::key(record.keyspace, record.key));

@@ -314,6 +314,7 @@ impl Run {
 
     /// The store, opened and closed without faults, is whole, and has no file but those it needs.
     pub(crate) fn check_files(&mut self) {
+        self.inline = true;
         self.reopen().unwrap();
         let (db, second) = self.open.take().unwrap();
         db.verify(VerifyOptions::new()).unwrap();
