@@ -1,13 +1,17 @@
 //! Ends a recovery: what the scan at open found is cut, synced, sealed and listed, so that nothing of an earlier run is
 //! ever appended to; then leftovers go.
 //!
+//! Where nothing was left open there is nothing to do, and the first append leases its ids itself: an open that finds all
+//! in order writes nothing here.
+//!
 //! Each step can be done again: until the manifest is written the segments are still unlisted, and the next open finds
 //! them as this one did.
 
 use std::collections::BTreeMap;
 
-use base::ValueLogHead;
+use base::sync::Arc;
 use base::sync::atomic::Ordering;
+use base::{SegmentId, ValueLogHead};
 
 use crate::dead_set::DeadSet;
 use crate::file_name::FileName;
@@ -18,8 +22,8 @@ use crate::seal::sealed;
 use crate::{Result, Segment, ValueLog, whole_file};
 
 impl ValueLog {
-    /// Ends the recovery that [`open`](Self::open) began: cuts torn tails, seals what was open, leases ids for new
-    /// segments and applies the live death tickets. From then on the log can be written to. Does nothing where the log
+    /// Ends the recovery that [`open`](Self::open) began: cuts torn tails, seals what was open and applies the live death
+    /// tickets. From then on the log can be written to. Does nothing where the log
     /// is open for reading only, or where it was done before.
     ///
     /// # Errors
@@ -31,21 +35,14 @@ impl ValueLog {
         }
         let live_tickets = self.dying.lock();
         let mut recovered = self.recovered.lock();
-        let mut sealed_segments = BTreeMap::new();
-        for segment in recovered.iter() {
-            sealed_segments.insert(segment.id(), self.seal_recovered(segment)?);
-        }
-        self.vfs.sync_dir(&self.dir)?;
         let first = self.ledger.lock().next_segment;
-        self.commit(|manifest| {
-            manifest.segments.append(&mut sealed_segments);
-            manifest.open_from = first;
-            self.extend_lease(manifest)
-        })?;
+        if recovered.unlisted_files > 0 {
+            self.list_recovered(&recovered.segments, first)?;
+        }
         self.synced.raise(ValueLogHead { segment: first, offset: 0 });
         let tickets: Vec<u64> = live_tickets.iter().copied().collect();
         self.apply_lists(&tickets, &live_tickets)?;
-        recovered.clear();
+        recovered.segments.clear();
         self.ready.store(true, Ordering::Release);
         Ok(())
     }
@@ -82,6 +79,20 @@ impl ValueLog {
             }
         }
         Ok(removed)
+    }
+
+    /// Seals what was open and takes every file below `first` off the segments to come.
+    fn list_recovered(&self, recovered: &[Arc<Segment>], first: SegmentId) -> Result<()> {
+        let mut sealed_segments = BTreeMap::new();
+        for segment in recovered {
+            sealed_segments.insert(segment.id(), self.seal_recovered(segment)?);
+        }
+        self.vfs.sync_dir(&self.dir)?;
+        self.commit(|manifest| {
+            manifest.segments.append(&mut sealed_segments);
+            manifest.open_from = first;
+            self.extend_lease(manifest)
+        })
     }
 
     fn seal_recovered(&self, segment: &Segment) -> Result<SealedSegment> {

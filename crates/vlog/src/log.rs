@@ -19,6 +19,7 @@ use crate::dead_set::{self, DeadSet};
 use crate::entries::{Entries, Source};
 use crate::hint::HintReader;
 use crate::manifest::{Manifest, OwnerTotals, SealedSegment};
+use crate::recovery::Recovered;
 use crate::scan::RecordScanner;
 use crate::segment_set::SegmentSet;
 use crate::sync::OpenSegment;
@@ -47,8 +48,8 @@ pub struct ValueLog {
     pub(crate) lease: Lease,
     pub(crate) failure: Failure,
     pub(crate) ready: AtomicBool,
-    /// What the scan at open found unsealed, until recovery is finished.
-    pub(crate) recovered: Mutex<Vec<Arc<Segment>>>,
+    /// What the scan at open found unlisted, until recovery is finished.
+    pub(crate) recovered: Mutex<Recovered>,
 }
 
 /// What is known of one segment.

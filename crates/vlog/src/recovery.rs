@@ -77,7 +77,7 @@ impl ValueLog {
         let mut recovery = VlogRecovery::default();
         let mut segments = opening.sealed()?;
         let recovered = opening.unsealed(input.synced, &mut recovery)?;
-        segments.extend(recovered.iter().cloned());
+        segments.extend(recovered.segments.iter().cloned());
         recovery.torn_tails.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let set = SegmentSet::new(dir.clone(), segments);
         let next = manifest.next_segment;
@@ -130,6 +130,15 @@ fn create_manifest(
         manifest.write(vfs, dir, options.store)?;
     }
     Ok(manifest)
+}
+
+/// What no manifest lists.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// The segments that were open when the last run ended and hold records.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Files of segments, those without a record included.
+    pub(crate) unlisted_files: usize,
 }
 
 /// What the steps of opening look at.
@@ -195,9 +204,9 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// The segments that were open when the last run ended and hold records.
-    fn unsealed(&self, synced: ValueLogHead, recovery: &mut VlogRecovery) -> Result<Vec<Arc<Segment>>> {
+    fn unsealed(&self, synced: ValueLogHead, recovery: &mut VlogRecovery) -> Result<Recovered> {
         let Candidates { whole: candidates, headless } = self.candidates()?;
+        let unlisted_files = candidates.len() + headless.len();
         let synced_ends = self.synced_ends(synced, &candidates, &headless)?;
         for (path, cause) in headless.values() {
             recovery.torn_tails.extend(torn_tail(path, &*self.vfs.open_read(path)?, 0, &cause.what)?);
@@ -207,13 +216,13 @@ impl Opening<'_> {
             .values()
             .map(|unsealed| (unsealed.header.previous.segment, u64::from(unsealed.header.previous.offset)))
             .collect();
-        let mut recovered = Vec::new();
+        let mut segments = Vec::new();
         for (id, unsealed) in candidates {
             let limit = full_ends.get(&id).copied().unwrap_or(unsealed.file_len);
             let synced_end = synced_ends.get(&id).copied().unwrap_or(0);
-            recovered.extend(self.recover(unsealed, limit, synced_end, recovery)?);
+            segments.extend(self.recover(unsealed, limit, synced_end, recovery)?);
         }
-        Ok(recovered)
+        Ok(Recovered { segments, unlisted_files })
     }
 
     /// Unlisted segments by id.
