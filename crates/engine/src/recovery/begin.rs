@@ -43,7 +43,8 @@ impl Opening {
     }
 
     /// Cuts each log where what counts of it ends and makes it durable, so that a tail that was dropped once can never
-    /// come back, and no later log is synced before it; logs behind the end go. After a clean end there is nothing to do.
+    /// come back, and no later log is synced before it; logs behind the end go, the newest first, since each names the one
+    /// before it. After a clean end there is nothing to do.
     fn end_logs(&self, parts: &Parts) -> Result<()> {
         if parts.report.clean_shutdown {
             return Ok(());
@@ -52,10 +53,8 @@ impl Opening {
         for (number, end) in &parts.replayed.entered {
             wal::truncate_log(vfs, &self.files.log(*number), *end)?;
         }
-        for path in &parts.replayed.set_aside {
+        for path in parts.replayed.set_aside.iter().rev() {
             vfs.remove_file(path)?;
-        }
-        if !parts.replayed.set_aside.is_empty() {
             vfs.sync_dir(&self.files.dir)?;
         }
         Ok(())

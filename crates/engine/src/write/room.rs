@@ -18,6 +18,7 @@ use crate::store::{CommitState, LiveLog, Store};
 use crate::super_version::{MemtableHandle, SuperVersion};
 use crate::write::encode::RoomNeeded;
 use crate::write::record::LogStart;
+use crate::write::sync::LogPosition;
 use crate::{Error, ErrorKind, Result};
 
 /// Room in the memtable of one keyspace, held until the commit's records are in it.
@@ -163,7 +164,7 @@ impl Store {
     }
 
     /// Where the log before ends without a closing record, only the start of this one tells that it is whole: the start
-    /// must be durable before anything is that replay finds behind it.
+    /// must be durable before anything is that replay finds behind it, and what is before it must be durable first.
     fn create_log(
         &self,
         path: &Path,
@@ -178,6 +179,8 @@ impl Store {
         let start = LogStart { previous, previous_end, allocated };
         log.append(self.value_log.synced(), &[&start.encode()])?;
         if !follows_closing_record {
+            let all_before = LogPosition { log: number, offset: 0 };
+            self.syncer.sync_to(all_before, &self.value_log).inspect_err(|error| self.fail(error))?;
             log.sync_handle().sync()?;
         }
         self.vfs.sync_dir(&self.files.dir)?;

@@ -2,9 +2,9 @@
 
 use engine::{CommitOutcome, Db, ErrorKind, Health, Keyspace, Read, WriteBatch};
 use stress::content::bytes;
-use vfs::{Cause, Fault, Operation};
+use vfs::{Cause, CrashMode, Fault, Operation};
 
-use crate::common::{Disk, fill, flush_at_last, keyspace, put, put_synced, synced, value_of};
+use crate::common::{Disk, Gate, fill, flush_at_last, keyspace, makes_table, put, put_synced, synced, value_of};
 
 fn try_put(keyspace: &Keyspace, key: &str, value: &[u8]) -> engine::Result<()> {
     keyspace.insert(key, value)
@@ -151,5 +151,53 @@ fn a_flush_that_fails_for_a_while_loses_nothing() {
         flush_at_last(&db);
         let before = default.iter().count();
         assert_eq!(keyspace(&disk.after_power_loss().open(), "default").iter().count(), before);
+    }
+}
+
+/// The log before ended whole, but nobody has synced it, and the disk was too full for the next one. The one made in the
+/// end is synced at once, since only its start says where the other ends.
+#[test]
+fn a_log_that_follows_a_full_disk_is_not_durable_before_those_before_it() {
+    let disk = Disk::new(24);
+    let gate = Gate::default();
+    let db = disk.open_with_threads();
+    let default = keyspace(&db, "default");
+    gate.install(&disk.faults, makes_table);
+    disk.faults.arm(Fault::on(Operation::Create, Cause::NoSpace).at_suffix(".wal"));
+    let refused = (0..).find(|key| try_put(&default, &format!("{key:05}"), &bytes(*key, 400)).is_err()).unwrap();
+    for key in 0..3 {
+        put(&default, &format!("{:05}", refused + key), &bytes(refused + key, 400));
+    }
+    let images: Vec<_> = (0..40).map(|seed| disk.crash(CrashMode::Random, seed)).collect();
+    gate.open();
+    check_prefixes(&images, |key| bytes(key, 400));
+}
+
+/// The log is cut after a torn append, and durable with the pointers in it, before the values that they point to.
+#[test]
+fn a_log_that_follows_a_full_disk_is_not_durable_before_the_values_of_those_before_it() {
+    let disk = Disk::new(25);
+    let db = disk.open();
+    let default = keyspace(&db, "default");
+    for key in 0..3 {
+        put(&default, &format!("{key:05}"), &bytes(key, 2_000));
+    }
+    disk.faults.arm(Fault::on(Operation::Append, Cause::NoSpace).at_suffix(".wal").after_bytes(20));
+    try_put(&default, "00003", b"small").unwrap_err();
+    for key in 3..6 {
+        put(&default, &format!("{key:05}"), &bytes(key, 2_000));
+    }
+    let images: Vec<_> = (0..40).map(|seed| disk.crash(CrashMode::Random, seed)).collect();
+    check_prefixes(&images, |key| bytes(key, 2_000));
+}
+
+/// In each image a store opens that holds keys from 0 on without a hole.
+fn check_prefixes(images: &[Disk], value: impl Fn(u64) -> Vec<u8>) {
+    for (seed, image) in images.iter().enumerate() {
+        let db = image.try_open().unwrap_or_else(|error| panic!("image {seed}: {error}"));
+        let default = keyspace(&db, "default");
+        for key in 0..default.iter().count() as u64 {
+            assert!(value_of(&default, &format!("{key:05}")) == Some(value(key)), "image {seed}: {key} is lost");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use engine::{ErrorKind, Read, WriteBatch};
 use stress::content::bytes;
-use vfs::CrashMode;
+use vfs::{Cause, CrashMode, Fault, Operation};
 
 use crate::common::{Disk, Gate, fill, keyspace, makes_table, number_of, put, put_synced, value_of};
 
@@ -159,4 +159,32 @@ fn a_missing_log_is_an_error() {
             Ok(_) => panic!("a store opens without {name}"),
         }
     }
+}
+
+/// Logs behind a torn one are removed by the recovery, which is itself interrupted: each names the one before it.
+#[test]
+fn a_recovery_that_is_interrupted_between_logs_to_remove_can_be_done_again() {
+    let disk = Disk::new(9);
+    let gate = Gate::default();
+    let db = disk.open_with_threads();
+    let default = keyspace(&db, "default");
+    gate.install(&disk.faults, makes_table);
+    fill(&disk, &default, "fill", 3);
+    let images: Vec<_> = (0..40).map(|seed| disk.crash(CrashMode::Random, seed)).collect();
+    gate.open();
+    let mut interrupted = 0;
+    for image in images {
+        for removed in 1..=2 {
+            let left = image.after_kill();
+            let id = left.faults.arm(Fault::on(Operation::Remove, Cause::Io).at_suffix(".wal").nth(removed));
+            let opened = left.try_open();
+            if left.faults.hits(id) == 1 {
+                interrupted += 1;
+                opened.unwrap_err();
+                left.after_kill().open();
+                left.after_power_loss().open();
+            }
+        }
+    }
+    assert!(interrupted > 10, "there were seldom logs to remove: {interrupted}");
 }
