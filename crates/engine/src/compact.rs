@@ -148,6 +148,17 @@ impl Store {
         })
     }
 
+    /// Waits for compactions that other threads run by hand, after those were told to stop.
+    pub(crate) fn wait_for_compactions(&self) {
+        loop {
+            let seen = self.workers.progress();
+            if self.compactions_running.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            self.workers.wait_for_progress(seen, None);
+        }
+    }
+
     /// Moves everything within the bounds down, level by level.
     pub(crate) fn compact_range(&self, keyspace: &Arc<KeyspaceState>, bounds: &Bounds) -> Result<CompactReport> {
         let picker = self.picker();

@@ -194,7 +194,7 @@ impl Db {
     /// Returns once every commit that was acknowledged before is on stable storage.
     ///
     /// # Errors
-    /// When the disk could not write; the store is read-only from then on.
+    /// When the disk could not write; the store is read-only from then on. When it was so before, with the first cause.
     pub fn sync(&self) -> Result<()> {
         self.handle.check_readable()?;
         if self.handle.is_read_only_open() { Ok(()) } else { self.handle.sync_all() }
@@ -320,7 +320,9 @@ impl Handle {
         }
         let ended = if self.is_read_only_open() { Ok(()) } else { self.store.end_run() };
         self.store.stop_workers();
+        self.store.wait_for_compactions();
         // Nothing is written any more, although keyspaces and iterators may still be held.
+        self.store.levels.end();
         self.locks.lock().clear();
         ended
     }
@@ -402,10 +404,12 @@ impl Store {
     }
 
     fn sync_all(&self) -> Result<()> {
+        // After a failure nothing can be said of what was acknowledged before it and is not yet durable.
+        self.check_writable()?;
         let state = self.commit_state.lock();
         // Without an active log, since the disk was full, the one before it may still have to be synced.
-        let (log, offset) = state.log.as_ref().map_or(state.previous_log, |log| (log.number(), log.len()));
-        let position = LogPosition { log, offset };
+        let previous = LogPosition { log: state.previous_log.number, offset: state.previous_log.end };
+        let position = state.log.as_ref().map_or(previous, |log| LogPosition { log: log.number(), offset: log.len() });
         drop(state);
         self.syncer.sync_to(position, &self.value_log).inspect_err(|error| self.fail(error))
     }
@@ -462,6 +466,7 @@ impl Store {
         check_health()?;
         self.flush_all()?;
         self.stop_workers();
+        self.wait_for_compactions();
         check_health()?;
         self.settle_deaths()?;
         self.value_log.seal_all()?;

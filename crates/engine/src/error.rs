@@ -244,7 +244,7 @@ fn of_levels(error: lsm_levels::Error) -> Error {
             // The value log's error, as the engine handed it down.
             cause.downcast_ref().map_or(ErrorKind::Internal, Error::kind)
         }
-        lsm_levels::Error::Cancelled => ErrorKind::Closed,
+        lsm_levels::Error::Cancelled | lsm_levels::Error::Ended => ErrorKind::Closed,
         lsm_levels::Error::ManifestPoisoned { .. } => ErrorKind::Poisoned,
         lsm_levels::Error::ReadOnly => ErrorKind::ReadOnly,
         lsm_levels::Error::LimitExceeded { .. } | lsm_levels::Error::NoStore { .. } => ErrorKind::InvalidArgument,

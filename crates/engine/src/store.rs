@@ -74,9 +74,18 @@ pub(crate) struct CommitState {
     pub(crate) order: CommitOrder,
     /// The active log; none while the disk is full.
     pub(crate) log: Option<LogWriter>,
-    /// The log before the active one, and where it ends.
-    pub(crate) previous_log: (LogNumber, u64),
+    pub(crate) previous_log: PreviousLog,
     pub(crate) totals: CommitTotals,
+}
+
+/// The log before the active one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PreviousLog {
+    pub(crate) number: LogNumber,
+    /// Where it ends, in bytes.
+    pub(crate) end: u64,
+    /// Whether its own closing record says so, or there is none.
+    pub(crate) closed: bool,
 }
 
 /// What commits have written since the store was opened.

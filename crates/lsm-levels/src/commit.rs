@@ -33,8 +33,10 @@ pub(crate) struct Manifest {
     pub(crate) next: Counters,
     /// The live manifest's number.
     pub(crate) number: LogNumber,
-    /// Made by the first edit after opening.
+    /// Made by the first edit after opening, as that edit's snapshot.
     pub(crate) writer: Option<ManifestWriter>,
+    /// No edit is taken and no number handed out any more: the directory may be another's.
+    pub(crate) ended: bool,
     /// Tickets that the value log has applied, to be cleared by the next edit.
     pub(crate) applied_tickets: Vec<u64>,
     pub(crate) poisoned: Option<String>,
@@ -63,13 +65,19 @@ impl Levels {
             table: refusal.table,
         })?;
         let mut installation = Installation::prepare(|id| self.keyspace(id), &edit, &self.options.read, &self.trash)?;
-        self.ensure_writer(manifest)?;
         edit.tickets_cleared.extend_from_slice(&manifest.applied_tickets);
         let counters = manifest.lease(edit.clean_shutdown);
         let record = EditRecord { snapshot: None, counters, edit };
-        manifest.append(&record)?;
+        if manifest.writer.is_some() {
+            manifest.append(&record)?;
+            manifest.state.apply(&record.edit, counters);
+        } else {
+            let mut state = manifest.state.clone();
+            state.apply(&record.edit, counters);
+            self.switch(manifest, &state)?;
+            manifest.state = state;
+        }
         manifest.applied_tickets.clear();
-        manifest.state.apply(&record.edit, counters);
         installation.install(&mut self.versions.write(), &self.traffic);
         self.rewrite_if_long(manifest);
         Ok((Applied { cleared_tickets: record.edit.tickets_cleared }, installation))
@@ -158,7 +166,8 @@ impl Levels {
         self.hand_out(|counters| &mut counters.table).map(TableId)
     }
 
-    /// Hands out the number of a write-ahead log.
+    /// Hands out the number of a write-ahead log. The first one after a clean close was set aside by that close and needs
+    /// no edit: a run that ended before its first edit may have had it, and left the file.
     #[allow(clippy::missing_errors_doc, reason = "told at new_table_id")]
     pub fn new_log_number(&self) -> Result<LogNumber> {
         self.hand_out(|counters| &mut counters.log).map(LogNumber)
@@ -185,6 +194,7 @@ impl Levels {
 
     fn hand_out(&self, counter: fn(&mut Counters) -> &mut u64) -> Result<u64> {
         let mut manifest = self.manifest.lock();
+        self.check_writable(&manifest)?;
         let number = *counter(&mut manifest.next);
         if number >= *counter(&mut manifest.state.counters) {
             let (_, installed) = self.apply_locked(&mut manifest, VersionEdit::default())?;
@@ -221,13 +231,15 @@ impl Levels {
         self.apply(VersionEdit { version_ceiling: Some(to), ..VersionEdit::default() }).map(drop)
     }
 
-    /// Marks the store as closed in order and ends the manifest. A later edit would start a fresh one.
+    /// Marks the store as closed in order and ends the manifest; then as [`end`](Self::end).
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
     pub fn close(&self, last_version: Version) -> Result<Applied> {
         let mut manifest = self.manifest.lock();
-        if manifest.writer.is_none() && manifest.state.clean_shutdown {
+        let reserve_is_left = manifest.next.log < manifest.state.counters.log;
+        if manifest.writer.is_none() && manifest.state.clean_shutdown && reserve_is_left {
+            manifest.ended = true;
             return Ok(Applied::default());
         }
         let edit = VersionEdit { clean_shutdown: true, ..VersionEdit::default() }.with_last_version(last_version);
@@ -235,7 +247,14 @@ impl Levels {
         if let Some(writer) = manifest.writer.take() {
             writer.close()?;
         }
+        manifest.ended = true;
         Ok(applied)
+    }
+
+    /// Refuses every later edit and number, for before the directory's lock is given up: a job that still runs must not
+    /// write to what may be another's by then.
+    pub fn end(&self) {
+        self.manifest.lock().ended = true;
     }
 
     /// Why no edit is taken any more, if that is so.
@@ -251,18 +270,10 @@ impl Levels {
     fn check_writable(&self, manifest: &Manifest) -> Result<()> {
         match &manifest.poisoned {
             _ if self.options.read_only => Err(Error::ReadOnly),
+            _ if manifest.ended => Err(Error::Ended),
             Some(cause) => Err(Error::ManifestPoisoned { cause: cause.clone() }),
             None => Ok(()),
         }
-    }
-
-    /// Starts a fresh manifest where none was started since opening.
-    fn ensure_writer(&self, manifest: &mut Manifest) -> Result<()> {
-        if manifest.writer.is_none() {
-            manifest.state.clean_shutdown = false;
-            self.switch(manifest)?;
-        }
-        Ok(())
     }
 
     fn rewrite_if_long(&self, manifest: &mut Manifest) {
@@ -270,17 +281,22 @@ impl Levels {
             writer.edits() > self.options.manifest_edits_max
                 || writer.appended_bytes() > self.options.manifest_bytes_max
         });
-        if is_long && let Err(error) = self.switch(manifest) {
+        if is_long && let Err(error) = self.start_afresh(manifest) {
             // The edit stands. The long manifest is whole and live, and the next edit tries again; unless `CURRENT` may
             // name the new one already: then the manifest is poisoned, and the next edit is told.
             tracing::warn!(%error, "the manifest could not be written afresh");
         }
     }
 
-    /// Starts a fresh manifest and removes the old one.
-    fn switch(&self, manifest: &mut Manifest) -> Result<()> {
+    fn start_afresh(&self, manifest: &mut Manifest) -> Result<()> {
+        let state = manifest.state.clone();
+        self.switch(manifest, &state)
+    }
+
+    /// Starts a fresh manifest with the whole of `state` and removes the old one.
+    fn switch(&self, manifest: &mut Manifest, state: &TreeState) -> Result<()> {
         let number = orphans::next_manifest_number(self.vfs.as_ref(), &self.dir, manifest.number)?;
-        let writer = ManifestWriter::start(&self.vfs, &self.dir, number, &manifest.state).inspect_err(|error| {
+        let writer = ManifestWriter::start(&self.vfs, &self.dir, number, state).inspect_err(|error| {
             if may_have_switched(error) {
                 manifest.poisoned = Some(error.to_string());
             }
@@ -305,7 +321,8 @@ impl Manifest {
         let (next, leased) = (self.next, self.state.counters);
         Counters {
             table: lease(next.table, leased.table, LEASE.table),
-            log: lease(next.log, leased.log, LEASE.log),
+            // One stays in reserve, so that the next run can make a log before its first edit.
+            log: if last { next.log.saturating_add(1) } else { lease(next.log, leased.log, LEASE.log) },
             ticket: lease(next.ticket, leased.ticket, LEASE.ticket),
             keyspace: lease(next.keyspace, leased.keyspace, LEASE.keyspace),
         }

@@ -56,6 +56,10 @@ pub enum Error {
         cause: String,
     },
 
+    /// The use of the tree has ended; it may be open elsewhere by now.
+    #[error("the tree is closed")]
+    Ended,
+
     /// The tree was opened for reading only.
     #[error("the tree is open for reading only")]
     ReadOnly,

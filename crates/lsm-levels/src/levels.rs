@@ -116,8 +116,13 @@ impl Levels {
         let trash = Trash::new(Arc::clone(vfs), dir.to_owned());
         let versions = versions_of(&state, &options.read, &trash)?;
         let store = state.store;
-        let manifest =
-            Manifest { next: state.counters, state, number, writer, applied_tickets: Vec::new(), poisoned: None };
+        let mut next = state.counters;
+        if state.clean_shutdown {
+            // The one in reserve.
+            next.log = next.log.saturating_sub(1).max(FIRST.log);
+        }
+        let (applied_tickets, ended, poisoned) = (Vec::new(), false, None);
+        let manifest = Manifest { next, state, number, writer, ended, applied_tickets, poisoned };
         Ok(Self {
             vfs: Arc::clone(vfs),
             dir: dir.to_owned(),

@@ -3,6 +3,7 @@
 
 mod atomic_file;
 mod buffer;
+mod data_end;
 mod error;
 mod fault;
 mod map;
@@ -13,6 +14,7 @@ mod trace;
 mod traits;
 
 pub use atomic_file::write_atomic;
+pub use data_end::data_end;
 pub use error::{Error, Operation, Result};
 pub use fault::{Cause, Fault, FaultFs, FaultId, FaultPlan};
 pub use mem::{CrashMode, MemFs};

@@ -22,7 +22,7 @@ use crate::file_name::{FileName, manifest_path, segment_path};
 use crate::header::{HEADER_LEN, HEADER_LEN_U64};
 use crate::log::{Failure, Lease, PackedHead};
 use crate::manifest::{Manifest, SealedSegment};
-use crate::scan::{RecordScanner, Step, used_bytes_behind};
+use crate::scan::{RecordScanner, Step};
 use crate::segment::Tally;
 use crate::segment_header::SegmentHeader;
 use crate::segment_set::SegmentSet;
@@ -322,7 +322,7 @@ impl Opening<'_> {
 
 /// What is dropped behind `offset`; `None` where nothing but zeros stands there.
 fn torn_tail(path: &Path, file: &dyn ReadFile, offset: u64, cause: &str) -> Result<Option<TornTail>> {
-    let dropped_bytes = used_bytes_behind(file, offset)?;
+    let dropped_bytes = vfs::data_end(file, offset)? - offset;
     let cause = cause.to_owned();
     Ok((dropped_bytes > 0).then(|| TornTail { path: path.to_owned(), offset, dropped_bytes, cause }))
 }

@@ -151,20 +151,3 @@ impl RecordScanner {
 fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
-
-/// Bytes from `from` up to the last one that is not zero: what is dropped when a file is cut there.
-pub(crate) fn used_bytes_behind(file: &dyn ReadFile, from: u64) -> Result<u64> {
-    let len = file.len()?;
-    let (mut at, mut used) = (from, 0);
-    let mut window = vec![0; WINDOW_BYTES];
-    while at < len {
-        let wanted = (len - at).min(WINDOW_BYTES as u64) as usize;
-        let Some(piece) = window.get_mut(..wanted) else { break };
-        file.read_exact_at(piece, at)?;
-        if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
-            used = at + last as u64 + 1 - from;
-        }
-        at += wanted as u64;
-    }
-    Ok(used)
-}

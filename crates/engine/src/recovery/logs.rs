@@ -10,7 +10,7 @@
 //!    gone by now.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::{
@@ -126,7 +126,7 @@ impl Logs {
             replay.check_may_end(&log, end.offset, &self.logs)?;
             report.drop_tail(&log.path, end.offset, end.dropped_bytes, cause);
             for later in std::mem::take(&mut self.logs) {
-                let bytes = replay.vfs.metadata(&later.path)?.map_or(0, |metadata| metadata.len);
+                let bytes = replay.data_end(&later.path, 0)?;
                 report.drop_tail(&later.path, 0, bytes, "the log before it does not end whole");
                 replayed.set_aside.push(later.path);
             }
@@ -195,8 +195,8 @@ impl Replay<'_> {
             if let Some(cause) =
                 self.pointers_missing(log.number, records, version).map_err(|error| error.into_error(damaged))?
             {
-                let file_len = self.vfs.metadata(&log.path)?.map_or(0, |metadata| metadata.len);
-                return Ok(End { offset, cause: Some(cause), dropped_bytes: file_len.saturating_sub(offset) });
+                let dropped_bytes = self.data_end(&log.path, offset)? - offset;
+                return Ok(End { offset, cause: Some(cause), dropped_bytes });
             }
             if version <= replayed.last_version {
                 return Err(damaged("a commit out of order"));
@@ -208,6 +208,10 @@ impl Replay<'_> {
         let end = log.reader.end().copied();
         let end = end.ok_or_else(|| Error::from(Corruption::new(&log.path, 0, "a log without an end")))?;
         Ok(End { offset: end.offset, cause: cause_of(end.kind), dropped_bytes: end.dropped_bytes })
+    }
+
+    fn data_end(&self, log: &Path, from: u64) -> Result<u64> {
+        Ok(vfs::data_end(&*self.vfs.open_read(log)?, from)?)
     }
 
     /// Why a commit of the unsynced tail cannot count: a value that it points to is not there. That it could not be read

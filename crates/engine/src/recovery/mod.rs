@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use base::sync::Mutex;
 use base::sync::atomic::AtomicU64;
-use base::{Corruption, KeyspaceId, StoreId};
+use base::{Corruption, KeyspaceId, LogNumber, StoreId};
 use lsm_levels::{KeyspaceEdit, Levels, LevelsOptions, ManifestRecovery, NewKeyspace, VersionEdit};
 use sstable::{BlockCache, ReadOptions};
 use txn_oracle::{Oracle, OracleOptions};
@@ -29,7 +29,7 @@ use crate::files::StoreFiles;
 use crate::health::HealthLatch;
 use crate::keyspace::{DEFAULT_NAME, KeyspaceOptions, KeyspaceState};
 use crate::options::Options;
-use crate::store::{CommitState, CommitTotals, LiveLog, Store};
+use crate::store::{CommitState, CommitTotals, LiveLog, PreviousLog, Store};
 use crate::super_version::{MemtableHandle, SuperVersion};
 use crate::workers::Workers;
 use crate::write::pacer::Pacer;
@@ -194,7 +194,8 @@ impl Opening {
             .cloned()
             .ok_or_else(|| Error::new(ErrorKind::Corruption, "the manifest has no default keyspace"))?;
         let health = if self.access == Access::ReadOnly { HealthLatch::read_only() } else { HealthLatch::default() };
-        let previous_log = replayed.entered.last().copied().unwrap_or_default();
+        let (number, end) = replayed.entered.last().copied().unwrap_or_default();
+        let previous_log = PreviousLog { number, end, closed: report.clean_shutdown || number == LogNumber(0) };
         Ok(Store {
             id: levels.store(),
             vfs: Arc::clone(&self.options.vfs),

@@ -6,7 +6,7 @@
 //! 2. A memtable counts the commits that still insert into it, and is flushed only once there are none.
 //! 3. A keyspace's switch starts a new log. The old log ends with a closing record before the new one is made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::LogNumber;
@@ -14,7 +14,7 @@ use memtable::Reservation;
 use wal::{LogHeader, LogKind, LogWriter, WriterOptions};
 
 use crate::keyspace::KeyspaceState;
-use crate::store::{CommitState, LiveLog, Store};
+use crate::store::{CommitState, LiveLog, PreviousLog, Store};
 use crate::super_version::{MemtableHandle, SuperVersion};
 use crate::write::encode::RoomNeeded;
 use crate::write::record::LogStart;
@@ -143,42 +143,44 @@ impl Store {
 
     /// Ends the active log and starts another. If the second part fails, the next write tries it again.
     pub(crate) fn begin_log(&self, state: &mut CommitState) -> Result<()> {
-        let follows_closing_record = state.log.is_some();
         if let Some(mut log) = state.log.take() {
             let ended = log.end();
-            state.previous_log = (log.number(), log.len());
+            state.previous_log = PreviousLog { number: log.number(), end: log.len(), closed: ended.is_ok() };
             self.note_log_length(log.number(), log.len());
             if let Err(error) = ended {
                 return Err(self.log_end_failed(state, log, error.into()));
             }
         }
-        let number = self.levels.new_log_number().map_err(|error| self.job_failed(error.into()))?;
-        let path = self.files.log(number);
-        let log = self
-            .create_log(&path, number, state.previous_log, follows_closing_record)
-            .map_err(|error| self.log_begin_failed(&path, error))?;
+        let (number, path) = self.new_log_number().map_err(|error| self.job_failed(error))?;
+        let log =
+            self.create_log(&path, number, state.previous_log).map_err(|error| self.log_begin_failed(&path, error))?;
         self.syncer.begin_log(number, log.sync_handle());
         self.live_logs.lock().push(LiveLog { number, bytes: log.len() });
         state.log = Some(log);
         Ok(())
     }
 
+    fn new_log_number(&self) -> Result<(LogNumber, PathBuf)> {
+        loop {
+            let number = self.levels.new_log_number()?;
+            let path = self.files.log(number);
+            // A run that was killed before its first edit may have left one.
+            if self.vfs.metadata(&path)?.is_none() {
+                return Ok((number, path));
+            }
+        }
+    }
+
     /// Where the log before ends without a closing record, only the start of this one tells that it is whole: the start
     /// must be durable before anything is that replay finds behind it, and what is before it must be durable first.
-    fn create_log(
-        &self,
-        path: &Path,
-        number: LogNumber,
-        (previous, previous_end): (LogNumber, u64),
-        follows_closing_record: bool,
-    ) -> Result<LogWriter> {
+    fn create_log(&self, path: &Path, number: LogNumber, previous: PreviousLog) -> Result<LogWriter> {
         let header = LogHeader { store: self.id, number, kind: LogKind::Wal, value_log_head: self.value_log.head() };
         let allocated = self.options.log_preallocate_bytes();
         let options = WriterOptions { mode: self.options.log_mode, preallocate_bytes: allocated };
         let mut log = LogWriter::create(&self.vfs, path, header, options)?;
-        let start = LogStart { previous, previous_end, allocated };
+        let start = LogStart { previous: previous.number, previous_end: previous.end, allocated };
         log.append(self.value_log.synced(), &[&start.encode()])?;
-        if !follows_closing_record {
+        if !previous.closed {
             let all_before = LogPosition { log: number, offset: 0 };
             self.syncer.sync_to(all_before, &self.value_log).inspect_err(|error| self.fail(error))?;
             log.sync_handle().sync()?;

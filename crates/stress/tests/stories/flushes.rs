@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use engine::{CompactOptions, Read, WriteBatch};
+use engine::{CompactOptions, ErrorKind, Read, WriteBatch};
 use stress::content::bytes;
 use vfs::{Cause, Fault, Operation};
 
-use crate::common::{Disk, Gate, fill, flush_at_last, keyspace, makes_table, put, value_of};
+use crate::common::{DIR, Disk, Gate, fill, flush_at_last, keyspace, makes_table, put, tiny, value_of};
 
 /// The first memtable cannot be flushed for a while, and a newer one that holds a tombstone waits behind it. Flushed and
 /// compacted first, the tombstone would be gone before what it hides arrives.
@@ -78,4 +79,36 @@ fn a_memtable_is_flushed_only_once_nobody_inserts_into_it() {
         let db = left.open();
         assert_eq!(keyspace(&db, "default").iter().count() as u64, 2 * ROUNDS * KEYS);
     }
+}
+
+/// Whoever opens the store once the lock is free must be alone in the directory.
+#[test]
+fn a_close_waits_for_a_compaction_that_another_thread_runs() {
+    let disk = Disk::new(27);
+    let gate = Gate::default();
+    let db = tiny().l0_compaction_trigger(12).vfs(disk.vfs()).open(DIR).unwrap();
+    let default = keyspace(&db, "default");
+    for key in ["a", "b"] {
+        put(&default, "both", b"overlap");
+        put(&default, key, b"1");
+        db.flush().unwrap();
+    }
+    gate.install(&disk.faults, makes_table);
+    thread::scope(|scope| {
+        scope.spawn(|| db.compact(.., CompactOptions::new()));
+        gate.wait_for_arrival();
+        let closing = scope.spawn(|| db.clone().close());
+        while !db.is_closed() {
+            thread::yield_now();
+        }
+        // Time enough for a close that does not wait.
+        thread::sleep(Duration::from_millis(50));
+        assert!(!closing.is_finished(), "the store is closed while a compaction writes to it");
+        assert_eq!(disk.try_open().unwrap_err().kind(), ErrorKind::Locked);
+        gate.open();
+        closing.join().unwrap().unwrap();
+    });
+    let db = disk.open();
+    assert_eq!(keyspace(&db, "default").iter().count(), 3);
+    assert!(db.recovery_report().clean_shutdown);
 }

@@ -133,6 +133,21 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_the_store_is_reopened() {
     }
 }
 
+/// An append that failed in a way that nobody knows ends the log: what was acknowledged before it is not durable yet, and
+/// nobody may say that it is.
+#[test]
+fn after_a_failed_append_a_sync_vouches_for_nothing() {
+    let disk = Disk::new(26);
+    let db = disk.open();
+    let default = keyspace(&db, "default");
+    put(&default, "acknowledged", b"1");
+    disk.faults.arm(Fault::on(Operation::Append, Cause::Io).at_suffix(".wal"));
+    assert_eq!(try_put(&default, "doubtful", b"2").unwrap_err().commit_outcome(), Some(CommitOutcome::Unknown));
+    let error = db.sync().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error}");
+    assert_eq!(value_of(&keyspace(&disk.after_kill().open(), "default"), "acknowledged").as_deref(), Some(&b"1"[..]));
+}
+
 /// A failed job in the background is tried again; a store whose manifest could not be synced is not trusted any more.
 #[test]
 fn a_flush_that_fails_for_a_while_loses_nothing() {
