@@ -34,11 +34,14 @@ impl ScratchDir {
         &self.path
     }
 
-    /// Removes what is in it.
+    /// Removes what is in it. The folder itself stays, so that nobody else can take its name.
     pub(crate) fn clear(&self) -> Result<()> {
-        let at = |error| Error::file(&self.path, error);
-        fs::remove_dir_all(&self.path).map_err(at)?;
-        fs::create_dir(&self.path).map_err(at)
+        for entry in fs::read_dir(&self.path).map_err(|error| Error::file(&self.path, error))? {
+            let path = entry.map_err(|error| Error::file(&self.path, error))?.path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(|error| Error::file(&path, error))?;
+        }
+        Ok(())
     }
 
     /// Bytes on disk that its files take, allocated ahead or not.
