@@ -18,7 +18,8 @@ const BATCH_MAX: usize = 1 << 20;
 pub struct Arguments {
     /// Workloads, in the order to run them: fillseq, fillrandom, fillbatch100, overwrite, deleterandom, fillsync,
     /// fdatasync, readrandom, readmissing, readseq, readreverse, seekrandom10, seekrandom100, readwhilewriting,
-    /// fillvalue-4k, readvalue-4k; other numbers do too, and -t4 behind a name means four threads
+    /// fillvalue-4k, readvalue-4k (other numbers do too), ycsb-a to ycsb-f, open, openafterkill; -t4 behind any name
+    /// but the last two means four threads
     #[arg(value_name = "WORKLOAD", value_delimiter = ',')]
     pub workloads: Vec<String>,
 

@@ -56,6 +56,22 @@ impl Drop for ScratchDir {
     }
 }
 
+/// Copies a folder to one that is not there yet, and waits until the copy is on the disk.
+pub(crate) fn copy_dir(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to).map_err(|error| Error::file(to, error))?;
+    for entry in fs::read_dir(from).map_err(|error| Error::file(from, error))? {
+        let source = entry.map_err(|error| Error::file(from, error))?.path();
+        let target = to.join(source.file_name().unwrap_or_default());
+        if source.is_dir() {
+            copy_dir(&source, &target)?;
+            continue;
+        }
+        fs::copy(&source, &target).map_err(|error| Error::file(&source, error))?;
+        fs::File::open(&target).and_then(|copy| copy.sync_all()).map_err(|error| Error::file(&target, error))?;
+    }
+    Ok(())
+}
+
 fn disk_bytes(dir: &Path) -> Result<u64> {
     let at = |error| Error::file(dir, error);
     let mut bytes = 0;
@@ -71,6 +87,19 @@ fn disk_bytes(dir: &Path) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_has_all_files_and_folders() {
+        let dir = ScratchDir::create(None).unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir_all(from.join("below")).unwrap();
+        fs::write(from.join("file"), b"one").unwrap();
+        fs::write(from.join("below/file"), b"two").unwrap();
+        copy_dir(&from, &to).unwrap();
+        assert_eq!(fs::read(to.join("file")).unwrap(), b"one");
+        assert_eq!(fs::read(to.join("below/file")).unwrap(), b"two");
+        assert!(copy_dir(&from, &to).is_err(), "it is there already");
+    }
 
     #[test]
     fn a_scratch_folder_counts_what_is_in_it_and_is_gone_in_the_end() {

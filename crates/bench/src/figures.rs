@@ -13,9 +13,9 @@ pub struct Figures {
     pub workload: String,
     /// Threads that shared the operations.
     pub threads: usize,
-    /// Operations of all threads: entries written, read or scanned, or seeks.
+    /// Operations of all threads: entries written, read or scanned, seeks, or opens.
     pub ops: u64,
-    /// From the first operation's begin to the last one's end.
+    /// From the first operation's begin to the last one's end; of opens, the sum of their times.
     pub seconds: f64,
     /// Operations a second.
     pub ops_per_second: f64,

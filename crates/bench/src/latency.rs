@@ -4,7 +4,7 @@
 //! some 40 ns, which count as part of what is measured. Steps of a scan, which take little longer than that, are timed
 //! in groups of [`SCAN_GROUP`] and stand in the histogram with their mean.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -34,9 +34,14 @@ impl Latencies {
     #[inline]
     pub(crate) fn lap(&mut self) {
         let now = Instant::now();
-        let nanoseconds = now.duration_since(self.last).as_nanos() as u64;
+        self.record(now.duration_since(self.last));
         self.last = now;
-        self.histogram.saturating_record(nanoseconds);
+    }
+
+    /// An operation took this long.
+    #[inline]
+    pub(crate) fn record(&mut self, latency: Duration) {
+        self.histogram.saturating_record(latency.as_nanos() as u64);
     }
 
     /// `count` operations have ended, of which the mean is kept.

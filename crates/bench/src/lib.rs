@@ -7,6 +7,7 @@ mod directory;
 mod error;
 mod figures;
 mod latency;
+mod opening;
 #[cfg(any(feature = "fjall", feature = "leveldb"))]
 pub mod peers;
 mod process;
@@ -15,6 +16,8 @@ mod runner;
 mod store;
 mod task;
 mod workload;
+mod ycsb;
+mod zipf;
 
 use std::io::Write;
 

@@ -39,6 +39,8 @@ struct Opened<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Load {
     num: u64,
+    /// Keys that there are, of which the first `num` are loaded.
+    room: u64,
     value_size: usize,
 }
 
@@ -81,7 +83,8 @@ impl<S: Store> Runner<S> {
         let before = Before::count()?;
         let ran = match &self.open {
             Some(opened) => run_on(&opened.store, &task)?,
-            None => run_bare(self.dir.path(), &task)?,
+            None if task.action == Action::BareSync => run_bare(self.dir.path(), &task)?,
+            None => run_opens::<S>(self.dir.path(), &task)?,
         };
         if workload.writes() {
             wait_until_idle();
@@ -107,21 +110,30 @@ impl<S: Store> Runner<S> {
     }
 
     fn prepare(&mut self, workload: &Workload) -> Result<()> {
-        let load = Load { num: workload.num(&self.parameters), value_size: workload.value_size(&self.parameters) };
-        if workload.needs() == Needs::Loaded && self.open.as_ref().is_some_and(|open| open.loaded == Some(load)) {
+        let load = Load {
+            num: workload.num(&self.parameters),
+            room: workload.room(&self.parameters),
+            value_size: workload.value_size(&self.parameters),
+        };
+        let is_loaded = self.open.as_ref().is_some_and(|open| open.loaded == Some(load));
+        if is_loaded && workload.needs() == Needs::Loaded {
             return Ok(());
         }
         self.close_store()?;
+        if is_loaded && workload.needs() == Needs::LoadedClosed {
+            return Ok(());
+        }
         self.dir.clear()?;
         match workload.needs() {
             Needs::Nothing => return Ok(()),
             Needs::Empty => self.open(None)?,
             Needs::Loaded => {
-                let store = S::open(self.dir.path(), &self.parameters)?;
-                self.load(&store, load)?;
-                wait_until_idle();
-                store.close()?;
+                self.load(load)?;
                 self.open(Some(load))?;
+            }
+            Needs::LoadedClosed => self.load(load)?,
+            Needs::Killed => {
+                Task::new(workload, &self.parameters, &self.pool).leave_killed::<S>(self.dir.path())?;
             }
         }
         wait_until_idle();
@@ -133,10 +145,11 @@ impl<S: Store> Runner<S> {
         Ok(())
     }
 
-    /// Sets each key once, in random order.
-    fn load(&self, store: &S, load: Load) -> Result<()> {
+    /// Sets each key once, in random order, and closes the store.
+    fn load(&self, load: Load) -> Result<()> {
+        let store = S::open(self.dir.path(), &self.parameters)?;
         let key_size = self.parameters.key_size;
-        let permutation = Permutation::new(load.num, self.parameters.seed);
+        let permutation = Permutation::new(load.room, self.parameters.seed);
         let mut values = Values::new(&self.pool, load.value_size, self.parameters.seed);
         let mut keys = vec![0; LOAD_BATCH * key_size];
         let mut places = 0..load.num;
@@ -149,7 +162,8 @@ impl<S: Store> Runner<S> {
             let entries = keys.chunks_exact(key_size).take(written).map(|key| (key, values.next()));
             store.put_batch(entries, false)?;
         }
-        Ok(())
+        wait_until_idle();
+        store.close()
     }
 }
 
@@ -175,6 +189,11 @@ fn run_on<S: Store>(store: &S, task: &Task<'_>) -> Result<Ran> {
 
 fn run_bare(dir: &Path, task: &Task<'_>) -> Result<Ran> {
     run_threads(task, |thread| task.bare_sync(dir, thread))
+}
+
+fn run_opens<S: Store>(dir: &Path, task: &Task<'_>) -> Result<Ran> {
+    let (tally, sum) = task.open_stores::<S>(dir)?;
+    Ok(Ran { tally, seconds: sum.as_secs_f64(), written_beside: 0 })
 }
 
 fn run_threads(task: &Task<'_>, work: impl Fn(usize) -> Result<Tally> + Sync) -> Result<Ran> {
@@ -220,12 +239,13 @@ fn figures(workload: &Workload, task: &Task<'_>, ran: Ran, before: Before, disk_
     let bytes_put = match task.action {
         Action::ReadWhileWriting => written_beside,
         Action::BareSync => tally.bytes,
+        Action::Ycsb(_) => tally.put_bytes,
         _ if workload.writes() => tally.bytes,
         _ => 0,
     };
     let live_bytes = match task.action {
         Action::BareSync => tally.bytes,
-        _ => task.live_entries() * task.entry_bytes(),
+        _ => (task.live_entries() + tally.added) * task.entry_bytes(),
     };
     Ok(Figures {
         workload: workload.name().to_owned(),

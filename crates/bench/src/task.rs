@@ -26,6 +26,8 @@ pub(crate) struct Task<'a> {
     pub(crate) parameters: &'a Parameters,
     pub(crate) pool: &'a [u8],
     pub(crate) num: u64,
+    /// Keys that there are, with those that are added.
+    pub(crate) room: u64,
     pub(crate) operations: u64,
     pub(crate) threads: usize,
     pub(crate) value_size: usize,
@@ -37,6 +39,10 @@ pub(crate) struct Tally {
     pub(crate) ops: u64,
     /// Bytes of keys and values written, read or scanned.
     pub(crate) bytes: u64,
+    /// Those of them that were written, where others were read.
+    pub(crate) put_bytes: u64,
+    /// Keys that were not there before, where others were.
+    pub(crate) added: u64,
     pub(crate) latencies: Latencies,
 }
 
@@ -47,6 +53,7 @@ impl<'a> Task<'a> {
             parameters,
             pool,
             num: workload.num(parameters),
+            room: workload.room(parameters),
             operations: workload.operations(parameters),
             threads: workload.threads(parameters),
             value_size: workload.value_size(parameters),
@@ -70,7 +77,10 @@ impl<'a> Task<'a> {
             Action::ReadForward => self.scan_all(store, Direction::Forward),
             Action::ReadReverse => self.scan_all(store, Direction::Reverse),
             Action::SeekRandom { entries } => self.seek(store, thread, entries),
-            Action::BareSync => Err(Error::Argument("the bare sync needs no store".to_owned())),
+            Action::Ycsb(mix) => self.ycsb(store, thread, mix),
+            Action::BareSync | Action::Open | Action::OpenAfterKill => {
+                Err(Error::Argument("this workload runs on no open store".to_owned()))
+            }
         }
     }
 
@@ -127,14 +137,21 @@ impl<'a> Task<'a> {
         for _ in self.part_of(thread) {
             let number = rng.below(self.num);
             write_key(&mut key, number);
-            let found = store.get(&key)?;
-            if found != Some(self.value_size) {
-                let size = self.value_size;
-                return Err(Error::WrongAnswer(format!("key {number} has {found:?} bytes, not {size}")));
-            }
-            tally.did(1, self.entry_bytes());
+            let bytes = self.get_one(store, &key, number)?;
+            tally.did(1, bytes);
         }
         Ok(tally)
+    }
+
+    /// Reads a key that is there; returns the bytes of the entry.
+    #[inline]
+    pub(crate) fn get_one<S: Store>(&self, store: &S, key: &[u8], number: u64) -> Result<u64> {
+        let found = store.get(key)?;
+        if found != Some(self.value_size) {
+            let size = self.value_size;
+            return Err(Error::WrongAnswer(format!("key {number} has {found:?} bytes, not {size}")));
+        }
+        Ok(self.entry_bytes())
     }
 
     fn read_missing<S: Store>(&self, store: &S, thread: usize) -> Result<Tally> {
@@ -219,9 +236,10 @@ impl<'a> Task<'a> {
         Ok(tally)
     }
 
-    /// How many keys are in the store once all threads are done.
+    /// How many keys are in the stores once all threads are done, without those that a mix has added.
     pub(crate) fn live_entries(&self) -> u64 {
         match self.action {
+            Action::OpenAfterKill => self.operations * self.writer().live_entries(),
             Action::FillRandom { .. } | Action::FillSync => self.distinct(),
             Action::DeleteRandom => self.num - self.distinct(),
             _ => self.num,
@@ -248,33 +266,33 @@ impl<'a> Task<'a> {
     }
 
     /// Numbers of the operations that a thread does.
-    fn part_of(&self, thread: usize) -> Range<u64> {
+    pub(crate) fn part_of(&self, thread: usize) -> Range<u64> {
         let begin = |thread: usize| self.operations * thread as u64 / self.threads as u64;
         begin(thread)..begin(thread + 1)
     }
 
     /// The random numbers of a thread: from these come its keys and nothing else, so that they can be drawn again.
-    fn numbers(&self, thread: usize) -> Rng {
+    pub(crate) fn numbers(&self, thread: usize) -> Rng {
         Rng::new(Rng::new(self.parameters.seed ^ ((thread as u64) << 32)).next_u64())
     }
 
-    fn values(&self, thread: usize) -> Values<'a> {
+    pub(crate) fn values(&self, thread: usize) -> Values<'a> {
         Values::new(self.pool, self.value_size, self.parameters.seed + thread as u64)
     }
 
-    fn key_buffer(&self) -> Vec<u8> {
+    pub(crate) fn key_buffer(&self) -> Vec<u8> {
         vec![0; self.parameters.key_size]
     }
 }
 
 impl Tally {
-    fn begin() -> Self {
-        Self { ops: 0, bytes: 0, latencies: Latencies::begin() }
+    pub(crate) fn begin() -> Self {
+        Self { ops: 0, bytes: 0, put_bytes: 0, added: 0, latencies: Latencies::begin() }
     }
 
     /// An operation or a commit of several has ended.
     #[inline]
-    fn did(&mut self, ops: u64, bytes: u64) {
+    pub(crate) fn did(&mut self, ops: u64, bytes: u64) {
         self.ops += ops;
         self.bytes += bytes;
         self.latencies.lap();
@@ -284,6 +302,8 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.ops += other.ops;
         self.bytes += other.bytes;
+        self.put_bytes += other.put_bytes;
+        self.added += other.added;
         self.latencies.add(&other.latencies);
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::ycsb::{self, Mix};
 use crate::{Error, Parameters, Result};
 
 /// Bytes of values that `fillvalue-N` and `readvalue-N` hold for every million of `--num`.
@@ -12,6 +13,11 @@ const MILLION: u64 = 1_000_000;
 const SYNCED_PART: u64 = 100;
 /// So are seeks, with what is read behind each.
 const SEEK_PART: u64 = 10;
+/// Opening takes as long as thousands of other operations.
+const OPEN_PART: u64 = 5_000;
+const OPENS_MIN: u64 = 20;
+/// Each of these opens has a folder of its own, and a log to read.
+const OPENS_AFTER_KILL: u64 = 5;
 
 /// A workload and how many threads run it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,12 @@ pub(crate) enum Action {
     SeekRandom { entries: u64 },
     /// Reads random keys while one more thread overwrites.
     ReadWhileWriting,
+    /// Opens a loaded store, again and again.
+    Open,
+    /// Opens stores of which the writer was killed.
+    OpenAfterKill,
+    /// Reads and writes, some records more often than others.
+    Ycsb(Mix),
 }
 
 /// What must be in the store before a workload begins.
@@ -60,6 +72,10 @@ pub(crate) enum Needs {
     Empty,
     /// Each key once, loaded in random order, and a clean close behind it.
     Loaded,
+    /// The same, not opened again.
+    LoadedClosed,
+    /// Folders that a killed writer left, one for each operation.
+    Killed,
 }
 
 impl Workload {
@@ -68,7 +84,7 @@ impl Workload {
         ["fillseq", "fillrandom", "overwrite", "fillbatch100", "readrandom", "readmissing", "readseq", "seekrandom10"];
 
     /// All workloads, without the variants of threads and sizes.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 23] = [
         "fillseq",
         "fillrandom",
         "fillbatch100",
@@ -84,6 +100,14 @@ impl Workload {
         "seekrandom100",
         "readwhilewriting",
         "fillvalue-4k",
+        "open",
+        "openafterkill",
+        "ycsb-a",
+        "ycsb-b",
+        "ycsb-c",
+        "ycsb-d",
+        "ycsb-e",
+        "ycsb-f",
     ];
 
     /// The name, with what was behind it.
@@ -93,14 +117,17 @@ impl Workload {
     }
 
     pub(crate) fn threads(&self, parameters: &Parameters) -> usize {
-        self.threads.unwrap_or(parameters.threads)
+        match self.action {
+            Action::Open | Action::OpenAfterKill => 1,
+            _ => self.threads.unwrap_or(parameters.threads),
+        }
     }
 
     pub(crate) fn value_size(&self, parameters: &Parameters) -> usize {
         self.value_size.unwrap_or(parameters.value_size)
     }
 
-    /// How many keys the store holds, or can.
+    /// How many keys the store holds, or can; without those that are added.
     pub(crate) fn num(&self, parameters: &Parameters) -> u64 {
         match self.value_size {
             Some(size) => (u128::from(VALUE_BYTES_PER_MILLION) * u128::from(parameters.num) / u128::from(MILLION))
@@ -110,12 +137,23 @@ impl Workload {
         }
     }
 
+    /// How many keys there are, with those that may be added.
+    pub(crate) fn room(&self, parameters: &Parameters) -> u64 {
+        match self.action {
+            Action::Ycsb(mix) if mix.inserts() => self.num(parameters) + self.operations(parameters),
+            _ => self.num(parameters),
+        }
+    }
+
     /// How many operations all threads do together; scans go by what there is.
     pub(crate) fn operations(&self, parameters: &Parameters) -> u64 {
         let num = self.num(parameters);
         match self.action {
             Action::FillSync | Action::BareSync => (num / SYNCED_PART).max(1),
             Action::SeekRandom { .. } => (num / SEEK_PART).max(1),
+            Action::Ycsb(mix) if mix.scans() => (num / SEEK_PART).max(1),
+            Action::Open => (num / OPEN_PART).max(OPENS_MIN),
+            Action::OpenAfterKill => OPENS_AFTER_KILL,
             _ => num,
         }
     }
@@ -124,16 +162,19 @@ impl Workload {
         match self.action {
             Action::BareSync => Needs::Nothing,
             Action::FillSequential | Action::FillRandom { .. } | Action::FillSync => Needs::Empty,
+            Action::Open => Needs::LoadedClosed,
+            Action::OpenAfterKill => Needs::Killed,
             _ => Needs::Loaded,
         }
     }
 
     pub(crate) fn writes(&self) -> bool {
-        use Action::{DeleteRandom, FillRandom, FillSequential, FillSync, Overwrite, ReadWhileWriting};
-        matches!(
-            self.action,
-            FillSequential | FillRandom { .. } | FillSync | Overwrite | DeleteRandom | ReadWhileWriting
-        )
+        use Action::{DeleteRandom, FillRandom, FillSequential, FillSync, Overwrite, ReadWhileWriting, Ycsb};
+        match self.action {
+            FillSequential | FillRandom { .. } | FillSync | Overwrite | DeleteRandom | ReadWhileWriting => true,
+            Ycsb(mix) => mix.writes_percent > 0,
+            _ => false,
+        }
     }
 }
 
@@ -145,7 +186,7 @@ impl FromStr for Workload {
             let known = Workload::ALL.join(", ");
             Error::Argument(format!(
                 "there is no workload {name}; there are {known}, other numbers in place of 10, 100 and 4k, \
-                 readvalue-4k, and -t4 behind any of them for four threads"
+                 readvalue-4k, and -t4 behind any but the opens for four threads"
             ))
         })
     }
@@ -175,6 +216,9 @@ fn parse(name: &str) -> Option<Workload> {
         "readseq" => Action::ReadForward,
         "readreverse" => Action::ReadReverse,
         "readwhilewriting" => Action::ReadWhileWriting,
+        "open" | "openafterkill" | "open-after-kill" if threads.is_some() => return None,
+        "open" => Action::Open,
+        "openafterkill" | "open-after-kill" => Action::OpenAfterKill,
         _ => {
             if let Some(batch) = base.strip_prefix("fillbatch") {
                 Action::FillRandom { batch: Some(batch.parse().ok().filter(|batch| *batch > 0)?) }
@@ -183,6 +227,9 @@ fn parse(name: &str) -> Option<Workload> {
             } else if let Some(size) = base.strip_prefix("fillvalue-") {
                 value_size = Some(parse_size(size)?);
                 Action::FillRandom { batch: None }
+            } else if let Some(letter) = base.strip_prefix("ycsb-") {
+                value_size = Some(ycsb::VALUE_SIZE);
+                Action::Ycsb(Mix::of(letter)?)
             } else {
                 value_size = Some(parse_size(base.strip_prefix("readvalue-")?)?);
                 Action::ReadRandom
@@ -225,13 +272,28 @@ mod tests {
         let large = workload("fillvalue-4k-t2");
         assert_eq!((large.value_size(&parameters), large.num(&parameters)), (4_096, 131_072));
         assert_eq!(workload("fillsync").operations(&parameters), 20_000);
+        let scans = workload("ycsb-e-t4");
+        assert_eq!((scans.threads(&parameters), scans.value_size(&parameters)), (4, 1_024));
+        assert_eq!((scans.num(&parameters), scans.operations(&parameters)), (524_288, 52_428));
+        assert_eq!(workload("ycsb-a").operations(&parameters), 524_288);
+        assert_eq!((workload("open").operations(&parameters), workload("open").threads(&parameters)), (400, 1));
+        assert_eq!(workload("openafterkill").operations(&parameters), 5);
     }
 
     #[test]
     fn what_is_no_workload_is_named() {
-        for name in
-            ["", "fillfast", "fillbatch0", "fillseq-t0", "fillseq-tx", "fillvalue-", "fillvalue-0k", "readvalue"]
-        {
+        for name in [
+            "",
+            "fillfast",
+            "fillbatch0",
+            "fillseq-t0",
+            "fillseq-tx",
+            "fillvalue-",
+            "fillvalue-0k",
+            "readvalue",
+            "ycsb-g",
+            "open-t4",
+        ] {
             let error = name.parse::<Workload>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("there is no workload {name};")), "{error}");
         }

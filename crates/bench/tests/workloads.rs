@@ -11,6 +11,8 @@ use bench::{Arguments, Direction, Error, Figures, Parameters, Ratel, Runner, Sto
 use clap::Parser;
 
 const NUM: u64 = 3_000;
+/// Bytes of values of the workloads whose names say how large one is.
+const VALUE_BYTES: u64 = (256 << 20) * NUM / 1_000_000;
 
 #[derive(Parser)]
 struct CommandLine {
@@ -35,7 +37,11 @@ fn runs_all_workloads<S: Store>() {
         let expected = match figures.workload.as_str() {
             "fillsync" | "fdatasync" => NUM / 100,
             "seekrandom10" | "seekrandom100" => NUM / 10,
-            "fillvalue-4k" => (256 << 20) / 4_096 * NUM / 1_000_000,
+            "fillvalue-4k" => VALUE_BYTES / 4_096,
+            "open" => 20,
+            "openafterkill" => 5,
+            "ycsb-e" => VALUE_BYTES / 1_024 / 10,
+            name if name.starts_with("ycsb-") => VALUE_BYTES / 1_024,
             _ => NUM,
         };
         assert_eq!((figures.ops, figures.threads), (expected, 1), "{}", figures.workload);
@@ -117,6 +123,27 @@ fn threads_share_the_operations_and_batches_hold_several() {
     assert!(figures[4].bytes_written > 0 && figures[4].write_amplification > 0.0, "{:?}", figures[4]);
 }
 
+#[test]
+fn mixes_write_their_part_and_threads_share_them() {
+    let mixes = ["ycsb-a-t4", "ycsb-b-t2", "ycsb-c-t4", "ycsb-d-t4", "ycsb-e-t2", "ycsb-f-t3"];
+    let figures = run::<Ratel>(parameters(&[]), &mixes);
+    let written: Vec<bool> = figures.iter().map(|figures| figures.write_amplification > 0.0).collect();
+    assert_eq!(written, [true, true, false, true, true, true]);
+    assert_eq!(figures.iter().map(|figures| figures.threads).collect::<Vec<_>>(), [4, 2, 4, 4, 2, 3]);
+}
+
+#[test]
+fn opens_count_the_time_of_opening_alone() {
+    for figures in run::<Ratel>(parameters(&["--threads", "3"]), &["readrandom", "open", "openafterkill"]) {
+        if figures.workload == "readrandom" {
+            continue;
+        }
+        let mean_us = figures.seconds * 1e6 / figures.ops as f64;
+        assert!(figures.threads == 1 && figures.p50_us > 0.0, "{figures:?}");
+        assert!(mean_us <= figures.max_us * 1.001 && figures.max_us <= figures.seconds * 1.001e6, "{figures:?}");
+    }
+}
+
 /// A store that forgets what it was told.
 struct Forgetful;
 
@@ -155,7 +182,8 @@ impl Store for Forgetful {
 #[test]
 fn a_store_that_forgets_is_found_out() {
     let mut runner = Runner::<Forgetful>::new(parameters(&[]), None).unwrap();
-    for name in ["readrandom", "readwhilewriting", "readseq", "readreverse", "seekrandom10"] {
+    let reads = ["readrandom", "readwhilewriting", "readseq", "readreverse", "seekrandom10", "open", "openafterkill"];
+    for name in reads.into_iter().chain(["ycsb-a", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f"]) {
         let error = runner.run(&name.parse().unwrap()).unwrap_err();
         assert!(matches!(error, Error::WrongAnswer(_)), "{name}: {error}");
     }
