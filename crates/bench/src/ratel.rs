@@ -15,6 +15,20 @@ pub struct Ratel {
 impl Store for Ratel {
     const NAME: &'static str = "ratel";
 
+    fn about(parameters: &Parameters) -> String {
+        let compression = match parameters.compression {
+            Compression::Default | Compression::None => "none",
+            Compression::Snappy => "Snappy",
+            Compression::Zstd => "Zstd of level 1",
+            Compression::Adaptive => "chosen for each block",
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        format!(
+            "{version}; compression: {compression}; a commit is copied into a mapped log; cache: blocks that were \
+             compressed, others are read where they are mapped"
+        )
+    }
+
     fn open(dir: &Path, parameters: &Parameters) -> Result<Self> {
         let mut options =
             Options::new().memtable_size(parameters.write_buffer_bytes).block_cache_size(parameters.cache_bytes);

@@ -20,6 +20,9 @@ pub trait Store: Sync + Sized {
     /// Its name in results.
     const NAME: &'static str;
 
+    /// Its version, and what it does with such parameters about compression, durability and caching.
+    fn about(parameters: &Parameters) -> String;
+
     /// Opens the store in a folder, which exists; makes it where there is none.
     ///
     /// # Errors

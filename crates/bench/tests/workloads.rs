@@ -150,6 +150,10 @@ struct Forgetful;
 impl Store for Forgetful {
     const NAME: &'static str = "forgetful";
 
+    fn about(_: &Parameters) -> String {
+        String::new()
+    }
+
     fn open(_: &std::path::Path, _: &Parameters) -> bench::Result<Self> {
         Ok(Self)
     }

@@ -6,6 +6,9 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistM
 
 use crate::{Compression, Direction, Error, Parameters, Result, Store};
 
+/// The lock file that this is built with.
+const LOCK: &str = include_str!("../../../../Cargo.lock");
+
 /// Fjall with one keyspace.
 pub struct Fjall {
     database: Database,
@@ -14,6 +17,17 @@ pub struct Fjall {
 
 impl Store for Fjall {
     const NAME: &'static str = "fjall";
+
+    fn about(parameters: &Parameters) -> String {
+        let compression = match parameters.compression {
+            Compression::None => "none",
+            _ => "LZ4 from the third level on",
+        };
+        format!(
+            "{}; compression: {compression}; a commit is one write call to the journal; cache: blocks",
+            locked_version(LOCK, "fjall").unwrap_or("of unknown version")
+        )
+    }
 
     fn open(dir: &Path, parameters: &Parameters) -> Result<Self> {
         let database = Database::builder(dir).cache_size(parameters.cache_bytes).open().map_err(error)?;
@@ -78,6 +92,16 @@ impl Fjall {
     }
 }
 
+/// The version of a package in the text of a lock file.
+fn locked_version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
+    let mut lines = lock.lines().skip_while(|line| line.strip_prefix("name = ").map(unquoted) != Some(package));
+    lines.nth(1)?.strip_prefix("version = ").map(unquoted)
+}
+
+fn unquoted(text: &str) -> &str {
+    text.trim_matches('"')
+}
+
 fn walk(entries: impl Iterator<Item = fjall::Guard>, limit: u64, mut visit: impl FnMut(&[u8], &[u8])) -> Result<u64> {
     let mut visited = 0;
     for entry in entries.take(usize::try_from(limit).unwrap_or(usize::MAX)) {
@@ -90,4 +114,17 @@ fn walk(entries: impl Iterator<Item = fjall::Guard>, limit: u64, mut visit: impl
 
 fn error(error: impl std::fmt::Display) -> Error {
     Error::peer(Fjall::NAME, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_that_of_the_lock_file() {
+        let lock = "[[package]]\nname = \"fjall-x\"\nversion = \"1.0.0\"\n\n[[package]]\nname = \"fjall\"\nversion = \"3.1.4\"\n";
+        assert_eq!(locked_version(lock, "fjall"), Some("3.1.4"));
+        assert_eq!(locked_version(lock, "sled"), None);
+        assert!(Fjall::about(&Parameters::default()).starts_with("3."));
+    }
 }

@@ -106,6 +106,8 @@ mod c {
         pub(super) fn leveldb_writeoptions_destroy(options: *mut WriteOptions);
         pub(super) fn leveldb_writeoptions_set_sync(options: *mut WriteOptions, value: u8);
         pub(super) fn leveldb_free(pointer: *mut c_char);
+        pub(super) fn leveldb_major_version() -> c_int;
+        pub(super) fn leveldb_minor_version() -> c_int;
     }
 }
 
@@ -127,6 +129,16 @@ unsafe impl Sync for LevelDb {}
 
 impl Store for LevelDb {
     const NAME: &'static str = "leveldb";
+
+    fn about(parameters: &Parameters) -> String {
+        // SAFETY: these functions take nothing and return constants of the library.
+        let (major, minor) = unsafe { (c::leveldb_major_version(), c::leveldb_minor_version()) };
+        let compression = if parameters.compression == Compression::None { "none" } else { "Snappy" };
+        format!(
+            "{major}.{minor}; compression: {compression}; a commit is one write call to the log; cache: blocks; bloom \
+             filter of {FILTER_BITS} bits a key"
+        )
+    }
 
     fn open(dir: &Path, parameters: &Parameters) -> Result<Self> {
         let compression = match parameters.compression {

@@ -14,7 +14,8 @@ pub(crate) fn first_light(workload: &str) -> Option<f64> {
         "readrandom" | "seekrandom10" | "seekrandom100" | "readwhilewriting" => 1.0,
         "readmissing" => 0.5,
         "readseq" | "readreverse" => 0.7,
-        _ if base.starts_with("fillvalue-") || base.starts_with("readvalue-") => 1.0,
+        "open" | "openafterkill" | "open-after-kill" => 1.0,
+        _ if ["fillvalue-", "readvalue-", "ycsb-"].iter().any(|prefix| base.starts_with(prefix)) => 1.0,
         _ => return None,
     };
     Some(goal)
@@ -28,6 +29,7 @@ mod tests {
     fn threads_matter_to_synced_fills_alone() {
         assert_eq!((first_light("fillsync"), first_light("fillsync-t8")), (Some(0.9), Some(1.0)));
         assert_eq!((first_light("fillrandom"), first_light("fillrandom-t4")), (Some(1.2), Some(1.2)));
+        assert_eq!((first_light("openafterkill"), first_light("ycsb-e-t4")), (Some(1.0), Some(1.0)));
         assert_eq!((first_light("readvalue-4k"), first_light("fdatasync")), (Some(1.0), None));
     }
 }

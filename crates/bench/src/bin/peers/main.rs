@@ -13,7 +13,7 @@ use std::io;
 use std::process::{Command, ExitCode, Stdio};
 
 use bench::peers::{fjall::Fjall, leveldb::LevelDb};
-use bench::{Arguments, Error, Ratel, Store, Workload};
+use bench::{Arguments, Parameters, Ratel, Store, Workload};
 use clap::Parser;
 use serde_json::Value;
 
@@ -62,14 +62,28 @@ fn measure_here(store: &str, arguments: &Arguments) -> Result<(), String> {
         Ratel::NAME => bench::run::<Ratel>(arguments, out),
         Fjall::NAME => bench::run::<Fjall>(arguments, out),
         LevelDb::NAME => bench::run::<LevelDb>(arguments, out),
-        _ => Err(Error::Argument(format!("there is no store {store}; there are {}", STORES.join(", ")))),
+        _ => return Err(no_such_store(store)),
     };
     result.map_err(|error| error.to_string())
 }
 
+fn about(store: &str, parameters: &Parameters) -> Result<String, String> {
+    match store {
+        Ratel::NAME => Ok(Ratel::about(parameters)),
+        Fjall::NAME => Ok(Fjall::about(parameters)),
+        LevelDb::NAME => Ok(LevelDb::about(parameters)),
+        _ => Err(no_such_store(store)),
+    }
+}
+
+fn no_such_store(store: &str) -> String {
+    format!("there is no store {store}; there are {}", STORES.join(", "))
+}
+
 fn compare(command_line: &CommandLine) -> Result<(), String> {
     let arguments = &command_line.arguments;
-    arguments.parameters().map_err(|error| error.to_string())?;
+    let parameters = arguments.parameters().map_err(|error| error.to_string())?;
+    let about = command_line.stores.iter().map(|store| about(store, &parameters)).collect::<Result<Vec<_>, _>>()?;
     let workloads = if arguments.workloads.is_empty() { all_workloads() } else { arguments.workloads() };
     let workloads = workloads.map_err(|error| error.to_string())?;
     let mut table = Table::new(&command_line.stores);
@@ -84,8 +98,24 @@ fn compare(command_line: &CommandLine) -> Result<(), String> {
     }
     if !arguments.json {
         print!("{table}");
+        print_setting(&parameters, &command_line.stores, &about);
     }
     Ok(())
+}
+
+/// What the figures were measured with.
+fn print_setting(parameters: &Parameters, stores: &[String], about: &[String]) {
+    let Parameters { num, key_size, value_size, .. } = parameters;
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let (buffer, cache) = (mebibytes(parameters.write_buffer_bytes), mebibytes(parameters.cache_bytes));
+    let durability = if parameters.sync { "waits for the disk" } else { "survives a killed process" };
+    println!(
+        "\nMeasured with {num} entries of {key_size} B keys and {value_size} B values, where a workload does not say; \
+         {buffer} MiB of write buffer, {cache} MiB of cache; a commit {durability} (in `fillsync` it waits for the disk).\n"
+    );
+    for (store, about) in stores.iter().zip(about) {
+        println!("- {store} {about}");
+    }
 }
 
 fn all_workloads() -> bench::Result<Vec<Workload>> {

@@ -37,6 +37,11 @@ const COLUMNS: [Column; 6] = [
     Column { title: "anonymous MiB", field: "peak_anon_bytes", unit: (1 << 20) as f64, decimals: 0 },
 ];
 
+/// What a rate is given in: opens as they are, all else in thousands.
+fn unit(workload: &str) -> f64 {
+    if workload.starts_with("open") { 1.0 } else { 1e3 }
+}
+
 /// Operations a second.
 pub(crate) fn rate(figures: &Value) -> f64 {
     number(figures, "ops_per_second")
@@ -58,7 +63,7 @@ impl Row {
     pub(crate) fn summary(&self, stores: &[String]) -> String {
         let mut line = format!("{:<18}", self.workload);
         for (store, figures) in stores.iter().zip(&self.figures) {
-            line.push_str(&format!("  {store} {:>8.1}", rate(figures) / 1e3));
+            line.push_str(&format!("  {store} {:>8.1}", rate(figures) / unit(&self.workload)));
         }
         if let Some(ratio) = self.ratio() {
             line.push_str(&format!("  ratio {ratio:.2}"));
@@ -93,7 +98,7 @@ impl Table {
         for row in &self.rows {
             write!(f, "| {} |", row.workload)?;
             for figures in &row.figures {
-                let rate = rate(figures) / 1e3;
+                let rate = rate(figures) / unit(&row.workload);
                 let decimals = if rate < 10.0 { 2 } else { usize::from(rate < 100.0) };
                 write!(f, " {rate:.decimals$} |")?;
             }
@@ -132,7 +137,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Thousands of operations a second:\n")?;
+        writeln!(f, "Thousands of operations a second; opens a second:\n")?;
         self.write_rates(f)?;
         writeln!(f, "\nWhat they cost ({}):\n", self.stores.join(" / "))?;
         self.write_costs(f)
@@ -163,5 +168,13 @@ mod tests {
         assert!(text.contains("| fillseq | 149 | 100 | **1.49** | 1.5 |\n"), "{text}");
         assert!(text.contains("| fillseq-t4 | 1.50 | 1.00 | 1.50 | 1.5 |\n"), "{text}");
         assert!(text.contains("| 1.50 / 1.50 |"), "{text}");
+    }
+
+    #[test]
+    fn opens_are_not_counted_in_thousands() {
+        let mut table = Table::new(&["a".to_owned(), "b".to_owned()]);
+        table.rows = vec![row("openafterkill", &[4.5, 5.0])];
+        let text = table.to_string();
+        assert!(text.contains("| openafterkill | 4.50 | 5.00 | **0.90** | 1 |\n"), "{text}");
     }
 }
