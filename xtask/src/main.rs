@@ -73,6 +73,13 @@ fn soak(arguments: &[String]) -> Result<(), Failure> {
 }
 
 fn peers(arguments: &[String]) -> Result<(), Failure> {
+    // Before minutes of building that would end with an error of the linker.
+    if !Step::new("peers", "cc").args(["-shared", "-o", "/dev/null", "-lleveldb"]).succeeds_silently() {
+        return Err(Failure::step(
+            "peers",
+            "cc cannot link with LevelDB: install its library (Debian: libleveldb-dev)",
+        ));
+    }
     let step = cargo("peers").args(["run", "--quiet", "--release", "--package", "bench", "--features", "peers", "--"]);
     with_arguments(step, arguments).run()
 }
