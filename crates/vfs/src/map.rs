@@ -44,6 +44,9 @@ impl AppendWindow {
     /// Maps `len` bytes from `start`, which the caller has allocated.
     pub(crate) fn new(file: &File, start: u64, len: usize) -> io::Result<Self> {
         let map = MmapOptions::new().offset(start).len(len).map_raw(file)?;
+        // Otherwise the first fault reads ahead, which for space that was never written is to zero megabytes of memory
+        // while an append waits: 2 ms, against 70 us for what is populated at once. Without the advice it is only slower.
+        let _ = map.advise(Advice::Random);
         Ok(Self { map, start, populated: 0 })
     }
 
