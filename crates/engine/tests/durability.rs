@@ -129,6 +129,42 @@ fn what_is_no_store_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_store_of_another_program_is_not_taken_for_a_damaged_one() {
+    let tables: [&[(&str, &str)]; 4] = [
+        &[("CURRENT", "MANIFEST-000001\n"), ("MANIFEST-000001", "leveldb"), ("000003.log", "")],
+        &[("CURRENT", "MANIFEST-000004\n"), ("MANIFEST-000004", "rocksdb"), ("000008.sst", "table"), ("000009.wal", "")],
+        &[("000008.sst", "table"), ("000009.wal", "log")],
+        &[("CURRENT", ""), ("notes.txt", "mine")],
+    ];
+    for table in tables {
+        let vfs = MemFs::new(1);
+        vfs.create_dir_all(Path::new("/other")).unwrap();
+        for (name, bytes) in table {
+            vfs.write(&Path::new("/other").join(name), bytes.as_bytes()).unwrap();
+        }
+        let options = || tiny().vfs(Arc::new(vfs.clone()));
+        assert_eq!(options().open("/other").unwrap_err().kind(), ErrorKind::Incompatible, "{table:?}");
+        let error = options().open_read_only("/other").unwrap_err();
+        assert!([ErrorKind::Incompatible, ErrorKind::InvalidArgument].contains(&error.kind()), "{table:?}: {error}");
+        assert_eq!(vfs.list(Path::new("/other")).unwrap().len(), table.len(), "not even a lock file was left");
+    }
+}
+
+#[test]
+fn a_store_stays_one_with_a_current_that_is_damaged_or_gone() {
+    let vfs = MemFs::new(1);
+    tiny().vfs(Arc::new(vfs.clone())).open("/store").unwrap().insert("k", "v").unwrap();
+    let current = Path::new("/store/CURRENT");
+    for damage in ["", "MANIFEST-000001\n", "Ratel current 1\n"] {
+        vfs.edit(current, |bytes| *bytes = damage.as_bytes().to_vec()).unwrap();
+        let error = tiny().vfs(Arc::new(vfs.clone())).open("/store").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{damage:?}: {error}");
+    }
+    vfs.remove_file(current).unwrap();
+    assert_eq!(tiny().vfs(Arc::new(vfs.clone())).open("/store").unwrap_err().kind(), ErrorKind::Corruption);
+}
+
+#[test]
 fn a_commit_larger_than_a_memtable_is_whole() {
     let vfs: Arc<dyn Vfs> = Arc::new(MemFs::new(3));
     let mut model = Model::new();

@@ -54,12 +54,16 @@ fn a_folder_or_file_of_another_program_is_left_alone() {
     fs::create_dir(folder.path("photos")).unwrap();
     fs::write(folder.path("photos/one.jpg"), "x").unwrap();
     fs::write(folder.path("file"), "x").unwrap();
-    for store in ["photos", "file"] {
+    fs::create_dir(folder.path("leveldb")).unwrap();
+    fs::write(folder.path("leveldb/CURRENT"), "MANIFEST-000002\n").unwrap();
+    fs::write(folder.path("leveldb/MANIFEST-000002"), "x").unwrap();
+    for store in ["photos", "file", "leveldb"] {
         for arguments in [&["get", store, "k"][..], &["put", store, "k", "v"], &["info", store]] {
             folder.ratel(arguments).ends_with(7).says(store);
         }
     }
     assert_eq!(fs::read_dir(folder.path("photos")).unwrap().count(), 1, "nothing was added");
+    assert_eq!(fs::read_dir(folder.path("leveldb")).unwrap().count(), 2, "nor here");
     assert_eq!(fs::read(folder.path("file")).unwrap(), b"x");
 }
 

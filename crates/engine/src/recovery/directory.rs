@@ -10,6 +10,13 @@ use crate::options::Options;
 use crate::recovery::{Access, RecoveryReport};
 use crate::{Error, ErrorKind, Result};
 
+/// What a `CURRENT` begins with, whatever its version.
+const CURRENT_HEAD: &[u8] = b"ratel current ";
+
+/// What the magic of a manifest, log or table begins with, and how long it is.
+const MAGIC: &[u8] = b"RATEL";
+const MAGIC_LEN: u64 = 8;
+
 /// Makes the directory if it may, refuses one that is not a store's, and locks it.
 pub(super) fn prepare(
     options: &Options,
@@ -47,12 +54,20 @@ pub(super) fn prepare(
     Ok(locks)
 }
 
-/// A directory without a `CURRENT` is a new store's only if it holds nothing but what making one may have left.
+/// A directory is a store's by what its `CURRENT` begins with or, where that is damaged or missing, by a file with the
+/// magic of one; a new store's only if it holds nothing but what making one may have left.
 fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create: bool) -> Result<()> {
-    if vfs.metadata(&files.current())?.is_some() {
-        return Ok(());
+    let foreign = |found: String| {
+        Err(Error::incompatible(&files.dir, "not a store", "a store or an empty directory", found))
+    };
+    if let Some(metadata) = vfs.metadata(&files.current())? {
+        let is_ours = metadata.kind == FileKind::File
+            && (part(vfs, &files.current(), 0, CURRENT_HEAD.len())? == CURRENT_HEAD || holds_magic(vfs, files)?);
+        return if is_ours { Ok(()) } else { foreign("the CURRENT of another program".to_owned()) };
     }
-    if let Some(rest) = rest_of_a_store(vfs, files)? {
+    if let Some(rest) = rest_of_a_store(vfs, files)?
+        && holds_magic(vfs, files)?
+    {
         let what = format!("the file is missing, but there are others of a store, such as {rest}");
         return Err(Corruption::new(files.current(), 0, what).into());
     }
@@ -62,11 +77,37 @@ fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create:
     for entry in vfs.list(&files.dir)? {
         let name = entry.name.to_str().unwrap_or_default();
         if !["LOCK", "vlog", "CURRENT.tmp"].contains(&name) && !name.starts_with("MANIFEST-") {
-            let found = format!("no CURRENT, but {}", entry.name.display());
-            return Err(Error::incompatible(&files.dir, "not a store", "a store or an empty directory", found));
+            return foreign(format!("no CURRENT, but {}", entry.name.display()));
         }
     }
     Ok(())
+}
+
+/// Whether a manifest, log or table begins or ends as ours do.
+fn holds_magic(vfs: &dyn Vfs, files: &StoreFiles) -> Result<bool> {
+    for entry in vfs.list(&files.dir)? {
+        let name = entry.name.to_str().unwrap_or_default();
+        if !name.starts_with("MANIFEST-") && ![".sst", ".wal"].iter().any(|extension| name.ends_with(extension)) {
+            continue;
+        }
+        let path = files.dir.join(&entry.name);
+        let Some(metadata) = vfs.metadata(&path)?.filter(|metadata| metadata.kind == FileKind::File) else { continue };
+        for offset in [0, metadata.len.saturating_sub(MAGIC_LEN)] {
+            if part(vfs, &path, offset, MAGIC.len())? == MAGIC {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Up to `len` bytes of a file, fewer where it ends before.
+fn part(vfs: &dyn Vfs, path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
+    let file = vfs.open_read(path)?;
+    let rest = usize::try_from(file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; rest.min(len)];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
 }
 
 /// The name of a table or log, which only a store that has been written to has.
