@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 use crate::escape::escape;
 use crate::marker::Marker;
 
+/// Longest path in bytes that a link may hold.
+const TARGET_LEN_MAX: usize = 4_095;
+
 /// The folder that is written to.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -37,6 +40,9 @@ pub(crate) enum Refusal {
     /// Something is in the way.
     #[error("{name:?} {what}")]
     InTheWay { name: String, what: &'static str },
+    /// The value is none that its kind can have.
+    #[error("{0}")]
+    Value(&'static str),
     /// The system refused.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -58,6 +64,7 @@ impl Output {
     /// A refusal leaves everything as it was, but for folders on the way and a file whose writing failed half-way.
     pub(crate) fn write(&mut self, key: &[u8], kind: Marker, value: &[u8]) -> Result<(), Refusal> {
         let (name, folders) = parse(key)?;
+        check_value(kind, value)?;
         self.enter(&folders)?;
         let path = self.path(&folders).join(OsStr::from_bytes(name));
         match kind {
@@ -129,6 +136,19 @@ fn parse(key: &[u8]) -> Result<(&[u8], Vec<&[u8]>), Refusal> {
     Ok((name, names))
 }
 
+/// Any program may have set a byte of user meta that reads as a kind: no value is lost to that.
+fn check_value(kind: Marker, value: &[u8]) -> Result<(), Refusal> {
+    match kind {
+        Marker::EmptyFolder if !value.is_empty() => {
+            Err(Refusal::Value("marked as an empty folder, but has a value; --escape writes it as a file"))
+        }
+        Marker::Link if value.is_empty() || value.len() > TARGET_LEN_MAX || value.contains(&0) => {
+            Err(Refusal::Value("the value of a link is empty, too long or has a NUL byte; --escape writes it as a file"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn write_file(path: &Path, value: &[u8], mode: u32) -> io::Result<()> {
     make_room(path)?;
     // A name that exists, a link included, makes this fail: nothing is followed.
@@ -137,9 +157,6 @@ fn write_file(path: &Path, value: &[u8], mode: u32) -> io::Result<()> {
 }
 
 fn write_link(path: &Path, target: &[u8]) -> io::Result<()> {
-    if target.is_empty() || target.contains(&0) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "the value of a link is empty or has a NUL byte"));
-    }
     make_room(path)?;
     symlink(OsStr::from_bytes(target), path)
 }

@@ -47,11 +47,7 @@ impl Work {
             let item = item?;
             let value = item.value()?;
             let kind = Marker::of(item.user_meta());
-            let result = match &mut self.names {
-                Some(names) => self.output.write(names.name(item.key()).as_bytes(), kind, &value),
-                None => self.output.write(item.key(), kind, &value),
-            };
-            match result {
+            match self.write(item.key(), kind, &value) {
                 Ok(()) => {
                     self.written += 1;
                     self.bytes += value.len() as u64;
@@ -65,6 +61,20 @@ impl Work {
             result.or_else(|refusal| self.note(arguments, LIST_NAME, refusal))?;
         }
         Ok(())
+    }
+
+    fn write(&mut self, key: &[u8], kind: Marker, value: &[u8]) -> Result<(), Refusal> {
+        let Some(names) = &mut self.names else { return self.output.write(key, kind, value) };
+        let name = names.name(key);
+        match self.output.write(name.as_bytes(), kind, value) {
+            // Neither a link nor an empty folder: a file then, which can hold any value.
+            Err(Refusal::Value(_)) => self.output.write(name.as_bytes(), Marker::File, value),
+            // Some file systems take only shorter links.
+            Err(Refusal::Io(error)) if kind == Marker::Link && error.kind() == ErrorKind::InvalidFilename => {
+                self.output.write(name.as_bytes(), Marker::File, value)
+            }
+            result => result,
+        }
     }
 
     /// Notes a key that was refused, unless no later one can fare better.
