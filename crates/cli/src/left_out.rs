@@ -4,13 +4,15 @@ use crate::escape::escape;
 use crate::exit::Code;
 use crate::figures;
 
-/// Names kept; of the rest only the number is told.
+/// Names kept, and the bytes of text that they may fill; of the rest only the number is told.
 const NAMED_MAX: usize = 1_000;
+const NAMED_BYTES_MAX: usize = 1 << 20;
 
 /// Files or keys that were left out.
 #[derive(Debug, Default)]
 pub(crate) struct LeftOut {
     named: Vec<String>,
+    named_bytes: usize,
     count: u64,
 }
 
@@ -18,8 +20,10 @@ impl LeftOut {
     /// Notes one of them.
     pub(crate) fn add(&mut self, name: &[u8], reason: &str) {
         self.count += 1;
-        if self.named.len() < NAMED_MAX {
-            self.named.push(format!("{}: {reason}", escape(name)));
+        if self.named.len() < NAMED_MAX && self.named_bytes < NAMED_BYTES_MAX {
+            let line = format!("{}: {reason}", escape(name));
+            self.named_bytes += line.len();
+            self.named.push(line);
         }
     }
 
@@ -35,5 +39,21 @@ impl LeftOut {
             eprintln!("  and {} more", figures::count(unnamed));
         }
         Code::Partial
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_up_to_a_number_and_a_size() {
+        let (mut short, mut long) = (LeftOut::default(), LeftOut::default());
+        for _ in 0..5_000 {
+            short.add(b"k", "why");
+            long.add(&[0; 65_535], "why");
+        }
+        assert_eq!((short.named.len(), short.count), (NAMED_MAX, 5_000));
+        assert_eq!((long.named.len(), long.count), (NAMED_BYTES_MAX.div_ceil(4 * 65_535), 5_000));
     }
 }

@@ -11,7 +11,7 @@
 //! already; it is no defence against another process that changes the folder at the same time.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
@@ -74,6 +74,14 @@ impl Output {
             Marker::EmptyFolder => write_folder(&path),
         }
         .map_err(|error| self.explain(key, error))
+    }
+
+    /// A new file right below the folder, in the place of one that may be there.
+    ///
+    /// # Errors
+    /// As [`Output::write`].
+    pub(crate) fn create_file(&self, name: &str) -> Result<File, Refusal> {
+        create_file(&self.root.join(name), 0o666).map_err(|error| self.explain(name.as_bytes(), error))
     }
 
     /// Makes sure that each name on the way is a folder itself, creating those that are missing.
@@ -150,10 +158,13 @@ fn check_value(kind: Marker, value: &[u8]) -> Result<(), Refusal> {
 }
 
 fn write_file(path: &Path, value: &[u8], mode: u32) -> io::Result<()> {
+    create_file(path, mode)?.write_all(value)
+}
+
+fn create_file(path: &Path, mode: u32) -> io::Result<File> {
     make_room(path)?;
     // A name that exists, a link included, makes this fail: nothing is followed.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(value)
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
 fn write_link(path: &Path, target: &[u8]) -> io::Result<()> {

@@ -1,11 +1,13 @@
 //! `ratel export`: every entry becomes a file, link or empty folder below one folder, and nowhere else.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
 use std::time::Instant;
 
 use engine::{Db, Read, ScanOptions};
 
 use crate::args::Export;
+use crate::escape::escape;
 use crate::exit::{Code, Failure};
 use crate::figures;
 use crate::file_name::{FileNames, LIST_NAME};
@@ -21,7 +23,7 @@ pub(crate) fn run(arguments: &Export) -> Result<Code, Failure> {
     let db = open_for_reading(&arguments.store)?;
     let output = Output::create(&arguments.dir).map_err(|error| Failure::file(&arguments.dir, &error))?;
     let names = arguments.escape.then(FileNames::default);
-    let mut work = Work { output, names, left_out: LeftOut::default(), written: 0, bytes: 0 };
+    let mut work = Work { output, names, list: None, left_out: LeftOut::default(), written: 0, bytes: 0 };
     work.export(&db, arguments)?;
     db.close()?;
     let took = started.elapsed();
@@ -35,6 +37,8 @@ struct Work {
     output: Output,
     /// With `--escape`: what keys are called.
     names: Option<FileNames>,
+    /// The list of names that were cut, once there is one.
+    list: Option<File>,
     left_out: LeftOut,
     written: u64,
     bytes: u64,
@@ -56,25 +60,35 @@ impl Work {
                 Err(refusal) => self.note(arguments, item.key(), refusal)?,
             }
         }
-        if let Some(list) = self.names.as_ref().and_then(FileNames::list) {
-            let result = self.output.write(LIST_NAME, Marker::File, list.as_bytes());
-            result.or_else(|refusal| self.note(arguments, LIST_NAME, refusal))?;
-        }
         Ok(())
     }
 
     fn write(&mut self, key: &[u8], kind: Marker, value: &[u8]) -> Result<(), Refusal> {
         let Some(names) = &mut self.names else { return self.output.write(key, kind, value) };
         let name = names.name(key);
-        match self.output.write(name.as_bytes(), kind, value) {
+        if name.is_cut {
+            self.list(&name.text, key)?;
+        }
+        let name = name.text.as_bytes();
+        match self.output.write(name, kind, value) {
             // Neither a link nor an empty folder: a file then, which can hold any value.
-            Err(Refusal::Value(_)) => self.output.write(name.as_bytes(), Marker::File, value),
+            Err(Refusal::Value(_)) => self.output.write(name, Marker::File, value),
             // Some file systems take only shorter links.
             Err(Refusal::Io(error)) if kind == Marker::Link && error.kind() == ErrorKind::InvalidFilename => {
-                self.output.write(name.as_bytes(), Marker::File, value)
+                self.output.write(name, Marker::File, value)
             }
             result => result,
         }
+    }
+
+    /// Lists a name that was cut. A key whose name cannot be listed is refused: its file would be nobody's.
+    fn list(&mut self, name: &str, key: &[u8]) -> Result<(), Refusal> {
+        let list = match &mut self.list {
+            Some(list) => list,
+            None => self.list.insert(self.output.create_file(LIST_NAME)?),
+        };
+        // In one call, so that no line is left half-written by anything but a full disk.
+        Ok(list.write_all(format!("{name}\t{}\n", escape(key)).as_bytes())?)
     }
 
     /// Notes a key that was refused, unless no later one can fare better.
