@@ -1,7 +1,7 @@
 //! How the tool ends: one code for each thing that a script would want to tell apart.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use engine::ErrorKind;
@@ -69,6 +69,20 @@ impl Failure {
     pub(crate) fn code(&self) -> Code {
         self.code
     }
+}
+
+/// Prints a line of result on standard output.
+///
+/// # Errors
+/// When it cannot be written, unless the reader has gone: it has seen enough.
+pub(crate) fn say(line: &str) -> Result<(), Failure> {
+    let failure = writeln!(io::stdout(), "{line}").map_err(|error| Failure::output(&error));
+    failure.or_else(|failure| if failure.code() == Code::Done { Ok(()) } else { Err(failure) })
+}
+
+/// Prints a line on standard error; where that cannot be written either, there is nobody to tell.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn code_of(error: &io::Error) -> Code {

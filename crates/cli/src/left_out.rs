@@ -1,7 +1,7 @@
 //! What a command left out: each with its reason, told at the end, in bounded memory.
 
 use crate::escape::escape;
-use crate::exit::Code;
+use crate::exit::{Code, complain};
 use crate::figures;
 
 /// Names kept, and the bytes of text that they may fill; of the rest only the number is told.
@@ -32,11 +32,11 @@ impl LeftOut {
         if self.count == 0 {
             return Code::Done;
         }
-        eprintln!("ratel: {} left out:", figures::several(self.count, one, many));
-        self.named.iter().for_each(|line| eprintln!("  {line}"));
+        complain(&format!("ratel: {} left out:", figures::several(self.count, one, many)));
+        self.named.iter().for_each(|line| complain(&format!("  {line}")));
         let unnamed = self.count - self.named.len() as u64;
         if unnamed > 0 {
-            eprintln!("  and {} more", figures::count(unnamed));
+            complain(&format!("  and {} more", figures::count(unnamed)));
         }
         Code::Partial
     }

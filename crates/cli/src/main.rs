@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             if failure.code() != exit::Code::Done {
-                eprintln!("ratel: {failure}");
+                exit::complain(&format!("ratel: {failure}"));
             }
             failure.code()
         }

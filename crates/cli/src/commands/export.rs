@@ -8,7 +8,7 @@ use engine::{Db, Read, ScanOptions};
 
 use crate::args::Export;
 use crate::escape::escape;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, say};
 use crate::figures;
 use crate::file_name::{FileNames, LIST_NAME};
 use crate::left_out::LeftOut;
@@ -28,8 +28,10 @@ pub(crate) fn run(arguments: &Export) -> Result<Code, Failure> {
     db.close()?;
     let took = started.elapsed();
     let (entries, size) = (figures::several(work.written, "entry", "entries"), figures::bytes(work.bytes));
-    println!("exported {entries}: {size} in {:.2} s ({})", took.as_secs_f64(), figures::rate(work.bytes, took));
-    Ok(work.left_out.report("key", "keys"))
+    let code = work.left_out.report("key", "keys");
+    let rate = figures::rate(work.bytes, took);
+    say(&format!("exported {entries}: {size} in {:.2} s ({rate})", took.as_secs_f64()))?;
+    Ok(code)
 }
 
 /// An export under way.

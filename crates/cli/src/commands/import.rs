@@ -9,7 +9,7 @@ use std::time::Instant;
 use engine::{Compression, Options};
 
 use crate::args::{Codec, Import};
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, say};
 use crate::figures;
 use crate::left_out::LeftOut;
 use crate::lines::{Format, Lines};
@@ -40,9 +40,9 @@ pub(crate) fn run(arguments: &Import) -> Result<Code, Failure> {
     let Work { writer, totals, left_out } = work;
     writer.finish()?;
     db.close()?;
-    totals.tell(started);
-    let (one, many) = result?;
-    Ok(left_out.report(one, many))
+    let code = result.map(|(one, many)| left_out.report(one, many));
+    totals.tell(started)?;
+    code
 }
 
 fn compression(codec: Codec) -> Compression {
@@ -177,7 +177,7 @@ impl Totals {
         }
     }
 
-    fn tell(&self, started: Instant) {
+    fn tell(&self, started: Instant) -> Result<(), Failure> {
         let took = started.elapsed();
         let counts = [
             (self.files, "file", "files"),
@@ -192,6 +192,6 @@ impl Totals {
             .collect();
         let what = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
         let (size, rate) = (figures::bytes(self.bytes), figures::rate(self.bytes, took));
-        println!("imported {what}: {size} in {:.2} s ({rate})", took.as_secs_f64());
+        say(&format!("imported {what}: {size} in {:.2} s ({rate})", took.as_secs_f64()))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use engine::VerifyOptions;
 
 use crate::args::Store;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, say};
 use crate::figures::{bytes, rate, several};
 use crate::store::open_for_reading;
 
@@ -15,7 +15,7 @@ pub(crate) fn run(arguments: &Store) -> Result<Code, Failure> {
     let report = db.verify(VerifyOptions::new())?;
     db.close()?;
     let took = started.elapsed();
-    println!(
+    say(&format!(
         "verified {} with {} ({}) and {} in the value log ({}): no damage, {:.2} s ({})",
         several(report.tables, "table", "tables"),
         several(report.entries, "entry", "entries"),
@@ -24,6 +24,6 @@ pub(crate) fn run(arguments: &Store) -> Result<Code, Failure> {
         bytes(report.value_bytes),
         took.as_secs_f64(),
         rate(report.table_bytes + report.value_bytes, took),
-    );
+    ))?;
     Ok(Code::Done)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -82,6 +83,40 @@ fn a_store_that_is_open_elsewhere_ends_with_6() {
     drop(input);
     assert_eq!(holder.wait_with_output().unwrap().status.code(), Some(0));
     folder.ratel(["put", "store", "k", "v"]).ends_with(0);
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_is_an_error_and_what_was_left_out_is_named_before() {
+    let folder = Folder::new("cannot_be_printed");
+    let left_out = "{\"key\":\"/k\",\"value\":\"v\"}\n{\"key\":\"k\",\"value\":\"v\"}\n";
+    folder.ratel_with_input(["import", "store", "--jsonl", "-"], left_out.as_bytes()).ends_with(0);
+    fs::create_dir(folder.path("tree")).unwrap();
+    let _listener = UnixListener::bind(folder.path("tree/socket")).unwrap();
+    for (arguments, named) in [
+        (&["export", "store", "--dir", "out"][..], "/k: an absolute path"),
+        (&["import", "store", "--dir", "tree"], "socket: a socket"),
+        (&["verify", "store"], ""),
+        (&["scan", "store"], ""),
+        (&["info", "store"], ""),
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = folder.command(arguments).stdout(full).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(8), "{arguments:?}: {errors}");
+        assert!(errors.contains(named) && errors.contains("standard output: No space left"), "{arguments:?}: {errors}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = folder.command(arguments).stdout(writer).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let code = if named.is_empty() { 0 } else { 4 };
+        assert_eq!(output.status.code(), Some(code), "a reader that has gone: {arguments:?}: {errors}");
+        assert!(errors.contains(named), "{arguments:?}: {errors}");
+
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let status = folder.command(arguments).stderr(full).status().unwrap();
+        assert_eq!(status.code(), Some(code), "nowhere to complain: {arguments:?}");
+    }
 }
 
 #[test]
