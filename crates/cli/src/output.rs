@@ -150,9 +150,9 @@ fn check_value(kind: Marker, value: &[u8]) -> Result<(), Refusal> {
         Marker::EmptyFolder if !value.is_empty() => {
             Err(Refusal::Value("marked as an empty folder, but has a value; --escape writes it as a file"))
         }
-        Marker::Link if value.is_empty() || value.len() > TARGET_LEN_MAX || value.contains(&0) => {
-            Err(Refusal::Value("the value of a link is empty, too long or has a NUL byte; --escape writes it as a file"))
-        }
+        Marker::Link if value.is_empty() || value.len() > TARGET_LEN_MAX || value.contains(&0) => Err(Refusal::Value(
+            "the value of a link is empty, too long or has a NUL byte; --escape writes it as a file",
+        )),
         _ => Ok(()),
     }
 }

@@ -100,26 +100,27 @@ impl<'a> BatchWriter<'a> {
     /// Adds an entry. The inner error is the reason why the store can never hold such a key or value.
     pub(crate) fn add(&mut self, key: &[u8], value: Vec<u8>, user_meta: u8) -> Result<Result<(), String>, Failure> {
         match self.batch.insert_entry(Entry::new(key, value).user_meta(user_meta)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::InvalidArgument => return Ok(Err(error.to_string())),
-            Err(error) => return Err(error.into()),
+            Ok(()) => Ok(Ok(())),
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => Ok(Err(error.to_string())),
+            Err(error) => Err(error.into()),
         }
-        if self.batch.size_bytes() >= BATCH_BYTES {
-            self.commit()?;
-        }
-        Ok(Ok(()))
     }
 
-    /// Commits what is left and makes everything durable.
-    pub(crate) fn finish(mut self) -> Result<(), Failure> {
-        self.commit()?;
-        Ok(self.db.sync()?)
+    /// Whether it is time to commit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.batch.size_bytes() >= BATCH_BYTES
     }
 
-    fn commit(&mut self) -> Result<(), Failure> {
+    /// Commits what was added; what fails to be committed is gone.
+    pub(crate) fn commit(&mut self) -> Result<(), Failure> {
         if !self.batch.is_empty() {
             self.db.write(std::mem::take(&mut self.batch))?;
         }
         Ok(())
+    }
+
+    /// Makes everything that was committed durable.
+    pub(crate) fn sync(&self) -> Result<(), Failure> {
+        Ok(self.db.sync()?)
     }
 }

@@ -24,11 +24,13 @@ pub(crate) fn run(arguments: &Export) -> Result<Code, Failure> {
     let output = Output::create(&arguments.dir).map_err(|error| Failure::file(&arguments.dir, &error))?;
     let names = arguments.escape.then(FileNames::default);
     let mut work = Work { output, names, list: None, left_out: LeftOut::default(), written: 0, bytes: 0 };
-    work.export(&db, arguments)?;
+    let exported = work.export(&db, arguments);
+    // What was refused is named however it ended.
+    let code = work.left_out.report("key", "keys");
+    exported?;
     db.close()?;
     let took = started.elapsed();
     let (entries, size) = (figures::several(work.written, "entry", "entries"), figures::bytes(work.bytes));
-    let code = work.left_out.report("key", "keys");
     let rate = figures::rate(work.bytes, took);
     say(&format!("exported {entries}: {size} in {:.2} s ({rate})", took.as_secs_f64()))?;
     Ok(code)

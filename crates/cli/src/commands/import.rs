@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Instant;
 
-use engine::{Compression, Options};
+use engine::{Compression, Db, Options};
 
 use crate::args::{Codec, Import};
 use crate::exit::{Code, Failure, say};
@@ -31,18 +31,23 @@ pub(crate) fn run(arguments: &Import) -> Result<Code, Failure> {
         options = options.compression(compression(codec));
     }
     let db = open_or_create(&arguments.store, options)?;
-    let mut work = Work { writer: BatchWriter::new(&db), totals: Totals::default(), left_out: LeftOut::default() };
-    let result = match source {
-        Source::Folder(walk) => work.import_folder(walk).map(|()| ("file", "files")),
-        Source::Lines(lines) => work.import_lines(lines).map(|()| ("entry", "entries")),
+    let mut work = Work::new(&db);
+    let ((one, many), read) = match source {
+        Source::Folder(walk) => (("file", "files"), work.import_folder(walk)),
+        Source::Lines(lines) => (("entry", "entries"), work.import_lines(lines)),
     };
-    // What was read before a bad line is stored, and counted.
-    let Work { writer, totals, left_out } = work;
-    writer.finish()?;
-    db.close()?;
-    let code = result.map(|(one, many)| left_out.report(one, many));
-    totals.tell(started)?;
-    code
+    // What was read before a bad line is stored, and counted; what was left out is named however it ended.
+    let stored = work.finish();
+    let Work { totals, left_out, progress, .. } = work;
+    drop(progress);
+    let closed = db.close();
+    let code = left_out.report(one, many);
+    if stored.is_ok() && closed.is_ok() {
+        totals.tell(started)?;
+    }
+    read.and(stored)?;
+    closed?;
+    Ok(code)
 }
 
 fn compression(codec: Codec) -> Compression {
@@ -84,13 +89,26 @@ impl Source {
 /// An import under way.
 struct Work<'a> {
     writer: BatchWriter<'a>,
+    /// What the writer has, but has not committed.
+    pending: Totals,
+    /// What was committed.
     totals: Totals,
     left_out: LeftOut,
+    progress: Progress,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(db: &'a Db) -> Self {
+        Self {
+            writer: BatchWriter::new(db),
+            pending: Totals::default(),
+            totals: Totals::default(),
+            left_out: LeftOut::default(),
+            progress: Progress::new("importing"),
+        }
+    }
+
     fn import_folder(&mut self, walk: Walk) -> Result<(), Failure> {
-        let mut progress = Progress::new("importing");
         for found in walk {
             let (key, path, kind) = match found {
                 Found::Fit { key, path, kind } => (key, path, kind),
@@ -100,13 +118,7 @@ impl Work<'_> {
                 }
             };
             match read(&path, kind) {
-                Ok(value) => {
-                    let len = value.len() as u64;
-                    if self.add(&key, value, kind.user_meta())? {
-                        self.totals.count(kind, len);
-                        progress.add(len);
-                    }
-                }
+                Ok(value) => self.add(&key, value, kind.user_meta(), Item::of(kind))?,
                 Err(error) => self.left_out.add(&key, &error.to_string()),
             }
         }
@@ -114,28 +126,37 @@ impl Work<'_> {
     }
 
     fn import_lines(&mut self, lines: Lines<Box<dyn BufRead>>) -> Result<(), Failure> {
-        let mut progress = Progress::new("importing");
         for record in lines {
             let record = record.map_err(|error| Failure::usage(error.to_string()))?;
-            let len = record.value.len() as u64;
-            if self.add(&record.key, record.value, record.user_meta)? {
-                self.totals.entries += 1;
-                self.totals.bytes += len;
-                progress.add(len);
-            }
+            self.add(&record.key, record.value, record.user_meta, Item::Entry)?;
         }
         Ok(())
     }
 
-    /// Whether the entry was taken; otherwise it is noted as left out.
-    fn add(&mut self, key: &[u8], value: Vec<u8>, user_meta: u8) -> Result<bool, Failure> {
+    /// Takes an entry, or notes it as left out.
+    fn add(&mut self, key: &[u8], value: Vec<u8>, user_meta: u8, item: Item) -> Result<(), Failure> {
+        let len = value.len() as u64;
         match self.writer.add(key, value, user_meta)? {
-            Ok(()) => Ok(true),
-            Err(reason) => {
-                self.left_out.add(key, &reason);
-                Ok(false)
+            Ok(()) => {
+                self.pending.count(item, len);
+                self.progress.add(len);
             }
+            Err(reason) => self.left_out.add(key, &reason),
         }
+        if self.writer.is_full() { self.commit() } else { Ok(()) }
+    }
+
+    fn commit(&mut self) -> Result<(), Failure> {
+        let pending = std::mem::take(&mut self.pending);
+        self.writer.commit()?;
+        self.totals.add(&pending);
+        Ok(())
+    }
+
+    /// Commits the rest and makes everything durable.
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.commit()?;
+        self.writer.sync()
     }
 }
 
@@ -157,6 +178,25 @@ fn read(path: &Path, kind: Marker) -> io::Result<Vec<u8>> {
     }
 }
 
+/// What an entry is counted as.
+#[derive(Clone, Copy, Debug)]
+enum Item {
+    Entry,
+    File,
+    Link,
+    EmptyFolder,
+}
+
+impl Item {
+    fn of(kind: Marker) -> Self {
+        match kind {
+            Marker::File | Marker::Executable => Self::File,
+            Marker::Link => Self::Link,
+            Marker::EmptyFolder => Self::EmptyFolder,
+        }
+    }
+}
+
 /// What was imported.
 #[derive(Debug, Default)]
 struct Totals {
@@ -168,13 +208,22 @@ struct Totals {
 }
 
 impl Totals {
-    fn count(&mut self, kind: Marker, len: u64) {
+    fn count(&mut self, item: Item, len: u64) {
         self.bytes += len;
-        match kind {
-            Marker::File | Marker::Executable => self.files += 1,
-            Marker::Link => self.links += 1,
-            Marker::EmptyFolder => self.empty_folders += 1,
+        match item {
+            Item::Entry => self.entries += 1,
+            Item::File => self.files += 1,
+            Item::Link => self.links += 1,
+            Item::EmptyFolder => self.empty_folders += 1,
         }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.entries += other.entries;
+        self.files += other.files;
+        self.links += other.links;
+        self.empty_folders += other.empty_folders;
+        self.bytes += other.bytes;
     }
 
     fn tell(&self, started: Instant) -> Result<(), Failure> {

@@ -132,6 +132,7 @@ fn a_damaged_store_ends_with_5_and_names_the_file() {
     let value = "v".repeat(5_000);
     folder.ratel_with_input(["import", "store", "--tsv", "-"], format!("a\t1\nb\t{value}\n").as_bytes()).ends_with(0);
     folder.ratel(["verify", "store"]).ends_with(0);
+    folder.ratel(["put", "store", "/above", "1"]).ends_with(0);
     for kind in ["sst", "vlog"] {
         let path = largest_file(&folder.path("store"), kind);
         let whole = fs::read(&path).unwrap();
@@ -142,6 +143,10 @@ fn a_damaged_store_ends_with_5_and_names_the_file() {
         fs::write(&path, damaged).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
         folder.ratel(["verify", "store"]).ends_with(5).says(name);
+        if kind == "vlog" {
+            let run = folder.ratel(["export", "store", "--dir", "out"]).ends_with(5).says(name);
+            run.says("1 key left out").says("/above: an absolute path");
+        }
         fs::write(&path, whole).unwrap();
     }
     folder.ratel(["verify", "store"]).ends_with(0);

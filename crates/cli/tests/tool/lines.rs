@@ -85,6 +85,15 @@ fn a_key_that_no_store_can_hold_is_left_out_and_named() {
 }
 
 #[test]
+fn what_was_left_out_is_named_when_a_bad_line_ends_the_import() {
+    let folder = Folder::new("left_out_and_bad");
+    let lines = format!("a\t1\n{}\tx\nbad\n", "k".repeat(65_536));
+    let run = folder.ratel_with_input(["import", "store", "--tsv", "-"], lines.as_bytes()).ends_with(2);
+    let run = run.says("1 entry left out").says("line 3: ");
+    assert!(run.text().starts_with("imported 1 entry"), "{}", run.text());
+}
+
+#[test]
 fn a_reader_that_stops_early_is_no_error() {
     let folder = Folder::new("a_reader_that_stops");
     let lines: String = (0..20_000).map(|number| format!("key {number}\tvalue of some length {number}\n")).collect();
