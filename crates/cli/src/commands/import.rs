@@ -1,8 +1,7 @@
 //! `ratel import`: the files of a folder, or the entries of a text file, become entries of the store.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -110,16 +109,16 @@ impl<'a> Work<'a> {
 
     fn import_folder(&mut self, walk: Walk) -> Result<(), Failure> {
         for found in walk {
-            let (key, path, kind) = match found {
-                Found::Fit { key, path, kind } => (key, path, kind),
-                Found::Unfit { key, reason } => {
-                    self.left_out.add(&key, &reason);
-                    continue;
+            match found {
+                Found::File { key, file, kind } => match read(file) {
+                    Ok(value) => self.add(&key, value, kind.user_meta(), Item::File)?,
+                    Err(error) => self.left_out.add(&key, &error.to_string()),
+                },
+                Found::Link { key, target } => self.add(&key, target, Marker::Link.user_meta(), Item::Link)?,
+                Found::EmptyFolder { key } => {
+                    self.add(&key, Vec::new(), Marker::EmptyFolder.user_meta(), Item::EmptyFolder)?;
                 }
-            };
-            match read(&path, kind) {
-                Ok(value) => self.add(&key, value, kind.user_meta(), Item::of(kind))?,
-                Err(error) => self.left_out.add(&key, &error.to_string()),
+                Found::Unfit { key, reason } => self.left_out.add(&key, &reason),
             }
         }
         Ok(())
@@ -160,22 +159,15 @@ impl<'a> Work<'a> {
     }
 }
 
-fn read(path: &Path, kind: Marker) -> io::Result<Vec<u8>> {
-    match kind {
-        Marker::EmptyFolder => Ok(Vec::new()),
-        Marker::Link => Ok(fs::read_link(path)?.into_os_string().into_vec()),
-        Marker::File | Marker::Executable => {
-            let file = File::open(path)?;
-            let len = file.metadata()?.len();
-            if len > VALUE_LEN_MAX {
-                return Err(io::Error::other(format!("{len} bytes are over the limit of {VALUE_LEN_MAX}")));
-            }
-            let mut value = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
-            // A file that grows meanwhile is read to the limit and one byte, which the store then refuses.
-            file.take(VALUE_LEN_MAX + 1).read_to_end(&mut value)?;
-            Ok(value)
-        }
+fn read(file: File) -> io::Result<Vec<u8>> {
+    let len = file.metadata()?.len();
+    if len > VALUE_LEN_MAX {
+        return Err(io::Error::other(format!("{len} bytes are over the limit of {VALUE_LEN_MAX}")));
     }
+    let mut value = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+    // A file that grows meanwhile is read to the limit and one byte, which the store then refuses.
+    file.take(VALUE_LEN_MAX + 1).read_to_end(&mut value)?;
+    Ok(value)
 }
 
 /// What an entry is counted as.
@@ -185,16 +177,6 @@ enum Item {
     File,
     Link,
     EmptyFolder,
-}
-
-impl Item {
-    fn of(kind: Marker) -> Self {
-        match kind {
-            Marker::File | Marker::Executable => Self::File,
-            Marker::Link => Self::Link,
-            Marker::EmptyFolder => Self::EmptyFolder,
-        }
-    }
 }
 
 /// What was imported.
