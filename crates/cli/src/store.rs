@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use engine::{Db, Entry, ErrorKind, Options, WriteBatch};
 
@@ -71,18 +71,22 @@ pub(crate) fn must_be_apart(store: &Path, folder: &Path) -> Result<(), Failure> 
     Ok(())
 }
 
-/// A path without links as far as it exists.
+/// A path without links as far as it exists. Names that are missing would be made as folders, so a `..` behind one of
+/// them leads back to where it will stand.
 fn resolved(path: &Path) -> Result<PathBuf, Failure> {
     let absolute = std::path::absolute(path).map_err(|error| Failure::file(path, &error))?;
-    let mut missing = Vec::new();
-    for ancestor in absolute.ancestors() {
-        if let Ok(mut found) = ancestor.canonicalize() {
-            found.extend(missing.iter().rev());
-            return Ok(found);
+    let mut found = PathBuf::new();
+    for component in absolute.components() {
+        if component == Component::ParentDir {
+            found.pop();
+            continue;
         }
-        missing.extend(ancestor.file_name());
+        found.push(component);
+        if let Ok(canonical) = found.canonicalize() {
+            found = canonical;
+        }
     }
-    Ok(absolute)
+    Ok(found)
 }
 
 /// Commits entries in batches of bounded size.

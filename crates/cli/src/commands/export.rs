@@ -22,6 +22,8 @@ pub(crate) fn run(arguments: &Export) -> Result<Code, Failure> {
     must_be_apart(&arguments.store, &arguments.dir)?;
     let db = open_for_reading(&arguments.store)?;
     let output = Output::create(&arguments.dir).map_err(|error| Failure::file(&arguments.dir, &error))?;
+    // Now that it is there for sure, and before anything is written to it.
+    must_be_apart(&arguments.store, &arguments.dir)?;
     let names = arguments.escape.then(FileNames::default);
     let mut work = Work { output, names, list: None, left_out: LeftOut::default(), written: 0, bytes: 0 };
     let exported = work.export(&db, arguments);
