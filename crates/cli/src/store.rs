@@ -9,7 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use engine::{Db, Entry, ErrorKind, Options, WriteBatch};
 
 use crate::escape::unescape;
-use crate::exit::{Code, Failure};
+use crate::exit::{Code, Failure, complain};
+use crate::figures::several;
 
 /// Bytes of keys and values after which a batch is committed. A larger value is a batch of its own.
 const BATCH_BYTES: u64 = 4 << 20;
@@ -20,18 +21,30 @@ pub(crate) const VALUE_LEN_MAX: u64 = (4 << 30) - (128 << 10);
 /// A store that is there, for reading only.
 pub(crate) fn open_for_reading(path: &Path) -> Result<Db, Failure> {
     must_exist(path)?;
-    Options::new().open_read_only(path).map_err(Failure::at_open)
+    opened(Options::new().open_read_only(path))
 }
 
 /// A store for reading and writing, made if it is not there.
 pub(crate) fn open_or_create(path: &Path, options: Options) -> Result<Db, Failure> {
-    options.open(path).map_err(Failure::at_open)
+    opened(options.open(path))
 }
 
 /// A store that is there, for reading and writing.
 pub(crate) fn open_existing(path: &Path) -> Result<Db, Failure> {
     must_exist(path)?;
-    Options::new().create_if_missing(false).open(path).map_err(Failure::at_open)
+    opened(Options::new().create_if_missing(false).open(path))
+}
+
+/// Tells what opening dropped and warns of: a command that writes ends a torn tail for good, so no later one can.
+fn opened(db: engine::Result<Db>) -> Result<Db, Failure> {
+    let db = db.map_err(Failure::at_open)?;
+    let report = db.recovery_report();
+    for tail in &report.dropped {
+        let (path, offset, bytes) = (tail.path.display(), tail.offset, several(tail.bytes, "byte", "bytes"));
+        complain(&format!("ratel: {path}: dropped {bytes} from offset {offset}: {}", tail.cause));
+    }
+    report.warnings.iter().for_each(|warning| complain(&format!("ratel: {warning}")));
+    Ok(db)
 }
 
 fn must_exist(path: &Path) -> Result<(), Failure> {

@@ -9,6 +9,7 @@
 )]
 
 mod codes;
+mod crash;
 mod files;
 mod folder;
 mod lines;
