@@ -1,5 +1,6 @@
 //! A progress line for long work, on standard error, and only where that is a terminal.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,12 +20,23 @@ impl Progress {
     pub(crate) fn new(what: &'static str) -> Self {
         // Hidden by the library itself where standard error is no terminal.
         let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed}: {msg}") {
             bar.set_style(style);
         }
         bar.set_prefix(what);
+        bar.tick();
         bar.enable_steady_tick(REDRAW_INTERVAL);
         Self { bar, bytes: 0, count: 0 }
+    }
+
+    /// Says what is being worked on.
+    pub(crate) fn tell(&self, what: impl Into<Cow<'static, str>>) {
+        self.bar.set_message(what);
+    }
+
+    /// Prints something without the line in its way.
+    pub(crate) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
     }
 
     /// Counts one more item.

@@ -1,4 +1,4 @@
-//! `ratel verify`: reads everything and compares every checksum.
+//! `ratel verify`: reads every entry and every value that one points to, and compares all checksums on the way.
 
 use std::time::Instant;
 
@@ -7,12 +7,16 @@ use engine::VerifyOptions;
 use crate::args::Store;
 use crate::exit::{Code, Failure, say};
 use crate::figures::{bytes, rate, several};
+use crate::progress::Progress;
 use crate::store::open_for_reading;
 
 pub(crate) fn run(arguments: &Store) -> Result<Code, Failure> {
     let started = Instant::now();
     let db = open_for_reading(&arguments.store)?;
+    let progress = Progress::new("verifying");
+    progress.tell(bytes(db.size_on_disk().total_bytes()));
     let report = db.verify(VerifyOptions::new())?;
+    drop(progress);
     db.close()?;
     let took = started.elapsed();
     say(&format!(

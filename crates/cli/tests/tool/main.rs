@@ -14,5 +14,6 @@ mod files;
 mod folder;
 mod lines;
 mod points;
+mod progress;
 mod refusals;
 mod tree;
