@@ -164,7 +164,8 @@ fn read(file: File) -> io::Result<Vec<u8>> {
     if len > VALUE_LEN_MAX {
         return Err(io::Error::other(format!("{len} bytes are over the limit of {VALUE_LEN_MAX}")));
     }
-    let mut value = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+    let mut value = Vec::new();
+    value.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX))?;
     // A file that grows meanwhile is read to the limit and one byte, which the store then refuses.
     file.take(VALUE_LEN_MAX + 1).read_to_end(&mut value)?;
     Ok(value)

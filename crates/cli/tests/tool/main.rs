@@ -13,6 +13,7 @@ mod crash;
 mod files;
 mod folder;
 mod lines;
+mod memory;
 mod points;
 mod progress;
 mod refusals;
