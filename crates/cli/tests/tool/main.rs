@@ -12,6 +12,7 @@ mod codes;
 mod crash;
 mod files;
 mod folder;
+mod full;
 mod lines;
 mod memory;
 mod points;
