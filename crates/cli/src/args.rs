@@ -16,8 +16,8 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong arguments or input, 3 no such key, 4 done but for the files or keys that were named,
-5 store damaged, 6 store open elsewhere, 7 no store or not one of this program, 8 disk full.";
+Exit codes: 0 done, 1 failed, 2 wrong arguments or input, 3 no such key, 4 done but for the files or keys that were
+named (the first 1,000 of them), 5 store damaged, 6 store open elsewhere, 7 no store or not one of this program, 8 disk full.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Scan(Scan),
     /// Prints what the store is made of, and what opening it found
     Info(Info),
-    /// Reads everything and compares every checksum
+    /// Reads all tables, and all values that entries point to, and compares their checksums
     Verify(Store),
     /// Measures how fast this store is here, on workloads that go by db_bench's names
     Bench(bench::Arguments),
