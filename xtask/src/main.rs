@@ -20,7 +20,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use step::{Failure, Step, cargo};
+use step::{Failure, Step, program};
 
 const USAGE: &str = "\
 usage: cargo xtask <chore>
@@ -68,7 +68,7 @@ fn run(chore: &str, arguments: &[String]) -> Result<(), Failure> {
 
 /// The runner itself checks the arguments, and its exit code says whether anything was lost.
 fn soak(arguments: &[String]) -> Result<(), Failure> {
-    let step = cargo("soak").args(["run", "--quiet", "--release", "--package", "stress", "--", "soak"]);
+    let step = program("soak", "stress").args(["--", "soak"]);
     with_arguments(step, arguments).run()
 }
 
@@ -80,7 +80,7 @@ fn peers(arguments: &[String]) -> Result<(), Failure> {
             "cc cannot link with LevelDB: install its library (Debian: libleveldb-dev)",
         ));
     }
-    let step = cargo("peers").args(["run", "--quiet", "--release", "--package", "bench", "--features", "peers", "--"]);
+    let step = program("peers", "bench").args(["--features", "peers", "--"]);
     with_arguments(step, arguments).run()
 }
 

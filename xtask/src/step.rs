@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use crate::root;
 
-/// A command to run from the root of the workspace.
+/// A command to run from the root of the workspace, or from the caller's folder.
 #[derive(Debug)]
 pub(crate) struct Step {
     name: &'static str,
@@ -25,6 +25,15 @@ pub(crate) enum Failure {
 /// A step that runs cargo itself, the one that runs this program.
 pub(crate) fn cargo(name: &'static str) -> Step {
     Step::new(name, &env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+}
+
+/// A step that builds and runs a program of the workspace in the caller's folder, so that a path among the arguments
+/// means what it means to the caller.
+pub(crate) fn program(name: &'static str, package: &str) -> Step {
+    let mut step = cargo(name).args(["run", "--quiet", "--release", "--package", package, "--manifest-path"]);
+    step.command.arg(root().join("Cargo.toml"));
+    step.command.current_dir(".");
+    step
 }
 
 impl Step {
@@ -110,5 +119,17 @@ impl fmt::Display for Failure {
             Self::Usage(message) => f.write_str(message),
             Self::Step { name, cause, .. } => write!(f, "{name} failed: {cause}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_finds_paths_where_its_caller_does() {
+        let folder = |step: Step| step.command.get_current_dir().map(std::path::Path::to_owned);
+        assert_eq!(folder(program("soak", "stress")).as_deref(), Some(std::path::Path::new(".")));
+        assert_eq!(folder(cargo("tests")).as_deref(), Some(root()));
     }
 }
