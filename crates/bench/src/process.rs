@@ -51,12 +51,25 @@ pub(crate) fn wait_until_idle() {
     for _ in 0..WINDOWS_MAX {
         let before = cpu_seconds();
         thread::sleep(IDLE_FOR);
-        // Waiting for a disk uses no CPU either, but no store does so for long.
-        idle = if cpu_seconds() - before < IDLE_CPU_SECONDS { idle + 1 } else { 0 };
+        // Who waits for a disk uses no CPU either, but is not at rest.
+        let rests = cpu_seconds() - before < IDLE_CPU_SECONDS && !waits_for_disk();
+        idle = if rests { idle + 1 } else { 0 };
         if idle == IDLE_WINDOWS {
             return;
         }
     }
+}
+
+/// Whether a thread of the process waits for a disk at this moment: such a wait is the one that nothing interrupts.
+fn waits_for_disk() -> bool {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return false };
+    let mut stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    stats.any(|stat| is_uninterruptible(&stat))
+}
+
+/// Reads the state in a thread's `stat`, behind its name, which may hold anything.
+fn is_uninterruptible(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('D'))
 }
 
 /// Watches anonymous memory (what is not the page cache's) and keeps its peak.
@@ -129,6 +142,13 @@ mod tests {
         assert!(memory.peak_bytes().unwrap() >= 64 << 20);
         assert!(peak_rss_bytes().unwrap() >= 64 << 20);
         assert!(cpu_seconds() > before);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_disk_is_told_from_one_that_rests() {
+        assert!(is_uninterruptible("7 (flush) D 1 7"));
+        assert!(!is_uninterruptible("7 (flush) S 1 7"));
+        assert!(!is_uninterruptible("7 (a) D (b) S 1 7"));
     }
 
     #[test]

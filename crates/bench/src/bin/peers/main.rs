@@ -30,7 +30,8 @@ struct CommandLine {
     #[arg(long, value_name = "STORE", value_delimiter = ',', default_values = STORES)]
     stores: Vec<String>,
 
-    /// Times that each workload runs on each store; the run with the median rate counts
+    /// Times that each workload runs on each store; the run with the median rate counts, of an even number the slower
+    /// one of the two in the middle
     #[arg(long, value_name = "N", default_value_t = 1)]
     rounds: usize,
 
@@ -125,17 +126,26 @@ fn all_workloads() -> bench::Result<Vec<Workload>> {
 /// Runs a workload on every store, round by round.
 fn run(command_line: &CommandLine, workload: &Workload) -> Result<Row, String> {
     let mut runs = vec![Vec::new(); command_line.stores.len()];
-    for _ in 0..command_line.rounds.max(1) {
-        for (store, runs) in command_line.stores.iter().zip(&mut runs) {
+    for round in 0..command_line.rounds.max(1) {
+        let mut turns: Vec<_> = command_line.stores.iter().zip(&mut runs).collect();
+        first_in_turn(&mut turns, round);
+        for (store, runs) in turns {
             runs.push(measure_apart(store, &command_line.arguments, workload)?);
         }
     }
-    let median = |mut runs: Vec<Value>| {
-        runs.sort_by(|a, b| table::rate(a).total_cmp(&table::rate(b)));
-        let middle = runs.len() / 2;
-        runs.swap_remove(middle)
-    };
     Ok(Row { workload: workload.name().to_owned(), figures: runs.into_iter().map(median).collect() })
+}
+
+/// Lets another store begin each round, since who comes behind whom may matter.
+fn first_in_turn<T>(stores: &mut [T], round: usize) {
+    stores.rotate_left(round % stores.len().max(1));
+}
+
+/// The run with the median rate; of an even number, the slower one of the two in the middle.
+fn median(mut runs: Vec<Value>) -> Value {
+    runs.sort_by(|a, b| table::rate(a).total_cmp(&table::rate(b)));
+    let middle = runs.len().saturating_sub(1) / 2;
+    runs.swap_remove(middle)
 }
 
 /// Measures a store in a process of its own.
@@ -152,4 +162,32 @@ fn measure_apart(store: &str, arguments: &Arguments, workload: &Workload) -> Res
         return Err(failed(output.status.to_string()));
     }
     serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_not_flattered() {
+        let median = |rates: &[u64]| {
+            let runs = rates.iter().map(|rate| json!({ "ops_per_second": rate })).collect();
+            table::rate(&super::median(runs))
+        };
+        for (rates, expected) in [(&[7][..], 7.0), (&[2, 1], 1.0), (&[3, 1, 2], 2.0), (&[4, 1, 3, 2], 2.0)] {
+            assert!((median(rates) - expected).abs() < f64::EPSILON, "{rates:?}");
+        }
+    }
+
+    #[test]
+    fn every_store_comes_first_as_often_as_any_other() {
+        let first = |round| {
+            let mut stores = STORES;
+            first_in_turn(&mut stores, round);
+            stores[0]
+        };
+        assert_eq!([first(0), first(1), first(2), first(3)], [STORES[0], STORES[1], STORES[2], STORES[0]]);
+    }
 }
