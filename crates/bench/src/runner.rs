@@ -208,8 +208,9 @@ fn run_threads(task: &Task<'_>, work: impl Fn(usize) -> Result<Tally> + Sync) ->
                 })
             })
             .collect();
-        start.wait();
+        // Before any of them can start: this thread may be the last to be woken.
         let began = Instant::now();
+        start.wait();
         let tallies: Vec<Result<Tally>> = threads.into_iter().map(joined).collect();
         let seconds = began.elapsed().as_secs_f64();
         let mut sum: Option<Tally> = None;
