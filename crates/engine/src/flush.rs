@@ -194,7 +194,10 @@ impl Store {
     /// the manifest says, a failed sync of the value log, and one of names: with those, the names of files that others
     /// made meanwhile may be lost, and their own sync would not tell.
     pub(crate) fn job_failed(&self, error: Error) -> Error {
-        let names_lost = error.file_error().is_some_and(|cause| cause.operation() == vfs::Operation::SyncDir);
+        let names_lost = error.file_error().is_some_and(|cause| {
+            // A directory has to be opened for its sync: where it could not be, none was tried.
+            cause.operation() == vfs::Operation::SyncDir && !cause.is_too_many_files()
+        });
         if names_lost || self.levels.poisoned().is_some() || self.value_log.has_failed() {
             self.fail(&error);
         }

@@ -133,6 +133,13 @@ impl Error {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// Whether the process or the system has too many files open: nothing was done, and it clears by itself.
+    #[must_use]
+    pub fn is_too_many_files(&self) -> bool {
+        use rustix::io::Errno;
+        matches!(Errno::from_io_error(&self.source), Some(Errno::MFILE | Errno::NFILE))
+    }
+
     /// Whether the file is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

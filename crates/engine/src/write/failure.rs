@@ -63,7 +63,9 @@ impl Store {
     fn log_failed(&self, error: &Error) {
         let Some(cause) = error.file_error() else { return };
         let is_final = match cause.operation() {
-            Operation::Sync | Operation::SyncDir | Operation::Finish => true,
+            Operation::Sync | Operation::Finish => true,
+            // A directory has to be opened for its sync.
+            Operation::SyncDir => !cause.is_too_many_files(),
             Operation::Append => !cause.is_no_space(),
             _ => false,
         };

@@ -74,6 +74,8 @@ impl Expected {
         // A manifest that is being begun is thrown away, unless it may be the live one already.
         let is_manifest = name.starts_with("MANIFEST-") || name == "CURRENT.tmp";
         let fails = match record.operation {
+            // No directory could be opened, so no sync was tried: what was to be named is made anew, unless it is known.
+            Operation::SyncDir if cause == Cause::TooManyFiles => return Self { kind, health: Afterwards::Either },
             Operation::SyncDir => return Self { kind, health: Afterwards::Final },
             Operation::Sync | Operation::Finish | Operation::Truncate => true,
             Operation::Append | Operation::Rename => kind != ErrorKind::NoSpace,
