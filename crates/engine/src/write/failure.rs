@@ -62,6 +62,10 @@ impl Store {
     /// What a log that fails means for the store.
     fn log_failed(&self, error: &Error) {
         let Some(cause) = error.file_error() else { return };
+        if cause.path().extension().is_some_and(|extension| extension == "tmp") {
+            // The value log's manifest, which names the segments to come: it is thrown away, and the old one stands.
+            return;
+        }
         let is_final = match cause.operation() {
             Operation::Sync | Operation::Finish => true,
             // A directory has to be opened for its sync.
