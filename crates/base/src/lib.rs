@@ -14,6 +14,7 @@ mod ids;
 mod key;
 pub mod limits;
 mod pointer;
+pub mod proof;
 pub mod rng;
 pub mod sync;
 pub mod thread;

@@ -9,7 +9,5 @@ pub mod history;
 pub mod kill;
 
 pub mod power_loss;
-mod seed;
 
 pub use failure::{Failure, Outcome};
-pub use seed::seed;

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::rng::Rng;
+use base::show;
 use engine::{Durability, ErrorKind};
 use vfs::{Cause, Fault, FaultPlan, Operation, OperationRecord};
 
@@ -97,7 +98,7 @@ fn values_of_commits_that_failed_are_dead_whatever_else_fails() {
         let records = changes(run(nth, gives_up, failed, None), &steps);
         jobs.extend(records.into_iter().map(|record| (nth, gives_up, record)));
     }
-    println!("{} runs", jobs.len());
+    show!("values of commits that failed: {} runs", jobs.len());
     on_two_threads(
         &jobs,
         |(nth, gives_up, record)| format!("append {nth} (gives up: {gives_up}), change {}: {record}", record.number),
@@ -134,7 +135,7 @@ fn any_change_may_fail_once() {
         },
     );
     let totals = totals.into_inner().unwrap();
-    println!("{} failures: {totals:?}", jobs.len());
+    show!("one failing change: {} runs: {totals:?}", jobs.len());
     assert!(totals.errors > totals.read_only && totals.read_only > 0 && totals.jobs > 0);
 }
 
@@ -239,7 +240,7 @@ fn a_disk_may_be_full_for_a_time_from_any_change_on() {
             kind.fetch_add(1, Ordering::Relaxed);
         },
     );
-    println!("{refused:?} of {} runs had refused calls", jobs.len());
+    show!("full disk: {refused:?} of {} runs had refused calls", jobs.len());
     assert!(refused.into_inner() > quiet.into_inner());
 }
 

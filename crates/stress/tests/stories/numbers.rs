@@ -42,7 +42,7 @@ fn a_dead_tail_never_comes_back() {
 /// Crash after crash, and every file name that carries a number is made once.
 #[test]
 fn no_number_is_used_twice_over_many_crashes() {
-    let seed = stress::seed(31);
+    let seed = base::proof::seed(31);
     let mut disk = Disk::new(seed);
     let made = Arc::new(Mutex::new(BTreeSet::new()));
     let mut rng = Rng::new(seed);
@@ -81,7 +81,7 @@ fn no_number_is_used_twice_over_many_crashes() {
 /// A version that readers may have seen is never given to another commit.
 #[test]
 fn no_version_is_used_twice_over_many_crashes() {
-    let seed = stress::seed(32);
+    let seed = base::proof::seed(32);
     let mut disk = Disk::new(seed);
     let (mut newest, mut rng) = (0, Rng::new(seed));
     for life in 0..30 {

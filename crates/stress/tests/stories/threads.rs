@@ -83,7 +83,7 @@ fn check(db: &Db, must: &Commits, all_acknowledged_later: &Acknowledged, what: &
 /// Versions of one run follow each other without gaps, so that a hole in them is a lost commit before a kept one.
 #[test]
 fn a_power_loss_among_many_threads_leaves_a_prefix_with_every_synced_commit() {
-    let seed = stress::seed(50);
+    let seed = base::proof::seed(50);
     let disk = Disk::new(seed);
     let db = disk.open_with_threads();
     let keyspaces = ["default", "pair"].map(|name| keyspace(&db, name));
