@@ -1,7 +1,6 @@
 //! The store under the model's steps, and the comparison after each.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use engine::{
@@ -14,7 +13,48 @@ use vfs::{MemFs, Vfs};
 use crate::reference::{Key, Model, Small, Step, Value, Write};
 
 pub(crate) static TRANSITIONS_RUN: LazyLock<Mutex<BTreeMap<&'static str, u64>>> = LazyLock::new(Mutex::default);
-pub(crate) static JOBS: AtomicU64 = AtomicU64::new(0);
+pub(crate) static ASKED: Mutex<Jobs> = Mutex::new(Jobs { flushes: 0, compactions: 0 });
+pub(crate) static BY_THEMSELVES: Mutex<Jobs> = Mutex::new(Jobs { flushes: 0, compactions: 0 });
+
+/// Every name that [`name_of`] gives.
+pub(crate) const TRANSITIONS: [&str; 16] = [
+    "remove",
+    "insert",
+    "batch",
+    "transaction",
+    "get",
+    "range",
+    "range-reverse",
+    "both-ends",
+    "cursor",
+    "versions",
+    "take-snapshot",
+    "read-snapshot",
+    "drop-snapshot",
+    "flush",
+    "compact",
+    "reopen",
+];
+
+/// Background jobs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Jobs {
+    pub(crate) flushes: u64,
+    pub(crate) compactions: u64,
+}
+
+impl Jobs {
+    /// Those that an open store has done so far.
+    fn of(db: &Db) -> Self {
+        let background = db.metrics().background;
+        Self { flushes: background.flushes, compactions: background.compactions }
+    }
+
+    fn add(&mut self, flushes: u64, compactions: u64) {
+        self.flushes += flushes;
+        self.compactions += compactions;
+    }
+}
 
 pub(crate) struct System {
     vfs: Arc<dyn Vfs>,
@@ -22,6 +62,8 @@ pub(crate) struct System {
     db: Option<Db>,
     second: Option<Keyspace>,
     snapshots: Vec<Snapshot>,
+    /// What was done since the store was opened because a step or the recovery asked for it.
+    asked: Jobs,
 }
 
 impl System {
@@ -50,6 +92,7 @@ impl System {
         }
         let db = options.open("/store").unwrap();
         self.second = Some(db.keyspace("second", KeyspaceOptions::new()).unwrap());
+        self.asked = Jobs::of(&db);
         self.db = Some(db);
     }
 
@@ -186,13 +229,33 @@ fn compare_cursor(cursor: &mut Cursor<'_>, model: &BTreeMap<Key, Value>, moves: 
     }
 }
 
+/// Versions must be those of the model, newest first. Missing may be what no reader can see any more: tombstones, and
+/// versions that a newer one hides from every snapshot.
+fn compare_versions(found: Vec<Item>, model: &Model, second: bool, key: &Key) {
+    assert!(found.is_sorted_by(|a, b| a.version() > b.version()), "{key:?}: newest first");
+    let all = model.keyspaces[usize::from(second)].get(key).map_or(&[][..], Vec::as_slice);
+    let oldest_reader = model.snapshots.iter().copied().min().unwrap_or(model.step);
+    let hidden_from_all = all.partition_point(|(step, _)| *step <= oldest_reader).saturating_sub(1);
+    let mut found = found.iter().peekable();
+    for (place, (step, value)) in all.iter().enumerate().rev() {
+        let is_this = |item: &&Item| match value {
+            Some(value) => !item.is_deleted_or_expired() && item.value().unwrap() == value.bytes(),
+            None => item.is_deleted_or_expired(),
+        };
+        let may_be_gone = place < hidden_from_all || (*step <= oldest_reader && value.is_none());
+        assert!(found.next_if(is_this).is_some() || may_be_gone, "{key:?}: the version of step {step} is missing");
+    }
+    assert_eq!(found.next().map(Item::version), None, "{key:?}: a version that was never written");
+}
+
 impl StateMachineTest for System {
     type SystemUnderTest = Self;
     type Reference = Model;
 
     fn init_test(model: &Model) -> Self {
         let vfs: Arc<dyn Vfs> = Arc::new(MemFs::new(1));
-        let mut system = Self { vfs, options: model.options, db: None, second: None, snapshots: Vec::new() };
+        let (options, asked) = (model.options, Jobs::default());
+        let mut system = Self { vfs, options, db: None, second: None, snapshots: Vec::new(), asked };
         system.open();
         system
     }
@@ -242,8 +305,7 @@ impl System {
             }
             Step::Versions(second, key) => {
                 let items = if *second { self.second().versions(key) } else { self.db().versions(key) };
-                let versions: Vec<_> = items.map(|item| item.unwrap().version()).collect();
-                assert!(versions.is_sorted_by(|a, b| a > b), "{versions:?}");
+                compare_versions(items.map(Result::unwrap).collect(), model, *second, key);
             }
             Step::TakeSnapshot => self.snapshots.push(self.db().snapshot()),
             Step::ReadSnapshot { index, second, lower, upper, reverse } => {
@@ -254,8 +316,18 @@ impl System {
                 }
             }
             Step::DropSnapshot(index) => drop(self.snapshots.remove(*index)),
-            Step::Flush => self.db().flush().unwrap(),
-            Step::Compact => drop(self.db().compact(.., CompactOptions::new()).unwrap()),
+            Step::Flush => {
+                let before = Jobs::of(self.db());
+                self.db().flush().unwrap();
+                // A compaction that follows a flush was not asked for.
+                self.asked.add(Jobs::of(self.db()).flushes - before.flushes, 0);
+            }
+            Step::Compact => {
+                let before = Jobs::of(self.db());
+                self.db().compact(.., CompactOptions::new()).unwrap();
+                let after = Jobs::of(self.db());
+                self.asked.add(after.flushes - before.flushes, after.compactions - before.compactions);
+            }
             Step::Reopen { clean } => self.reopen(*clean),
         }
     }
@@ -274,8 +346,9 @@ impl System {
     }
 
     fn count_jobs(&self) {
-        let background = self.db().metrics().background;
-        JOBS.fetch_add(background.flushes + background.compactions, Ordering::Relaxed);
+        let (all, asked) = (Jobs::of(self.db()), self.asked);
+        ASKED.lock().unwrap().add(asked.flushes, asked.compactions);
+        BY_THEMSELVES.lock().unwrap().add(all.flushes - asked.flushes, all.compactions - asked.compactions);
     }
 }
 
@@ -286,14 +359,14 @@ fn name_of(step: &Step) -> &'static str {
         Step::Batch(_) => "batch",
         Step::Txn { .. } => "transaction",
         Step::Get(..) => "get",
-        Step::Range { reverse: true, .. } => "range-rev",
+        Step::Range { reverse: true, .. } => "range-reverse",
         Step::Range { .. } => "range",
         Step::BothEnds { .. } => "both-ends",
         Step::Cursor { .. } => "cursor",
         Step::Versions(..) => "versions",
-        Step::TakeSnapshot => "snapshot",
-        Step::ReadSnapshot { .. } => "snapshot-get",
-        Step::DropSnapshot(_) => "drop-snap",
+        Step::TakeSnapshot => "take-snapshot",
+        Step::ReadSnapshot { .. } => "read-snapshot",
+        Step::DropSnapshot(_) => "drop-snapshot",
         Step::Flush => "flush",
         Step::Compact => "compact",
         Step::Reopen { .. } => "reopen",
