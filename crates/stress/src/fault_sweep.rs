@@ -1,4 +1,4 @@
-//! A workload in which one change of files fails, at every place and in every way, and what a crash leaves after it.
+//! A workload in which one change of files fails, or many in a row, and what a crash leaves after it.
 //!
 //! 1. A commit that is said not to be applied is not there, now or ever; one of unknown outcome is there whole or not.
 //! 2. A store that says it is healthy goes on as if nothing had happened, and can be closed.
@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use engine::{CommitOutcome, Db, Durability, Health, KeyspaceOptions};
-use vfs::{Cause, CrashMode, Fault, FaultFs, FaultPlan, MemFs, Vfs};
+use vfs::{Cause, CrashMode, Fault, FaultFs, FaultId, FaultPlan, MemFs, Vfs};
 
 use crate::failure::ensure;
 use crate::history::{History, KEYSPACES, open_keyspaces};
@@ -88,7 +88,7 @@ pub fn run(seed: u64, fault: FaultAt) -> Outcome<Ran> {
     let faults = FaultFs::over_memory(memory.clone(), FaultPlan::none());
     let id = faults.arm(fault.fault());
     let mut run = Run { history: History::default(), acknowledged: 0, synced: 0, ran: Ran::default() };
-    let lived = run.live(&faults);
+    let lived = run.live(&faults, id);
     run.ran.struck = faults.hits(id) > 0;
     ensure(run.ran.struck || lived.is_ok(), || format!("a failure without a fault: {lived:?}"))?;
     let images = [(CrashMode::KeepAll, run.acknowledged), (CrashMode::DropUnsynced, run.synced)];
@@ -112,7 +112,7 @@ struct Run {
 
 impl Run {
     /// Works until the end, or until the store does not go on.
-    fn live(&mut self, faults: &FaultFs) -> Outcome {
+    fn live(&mut self, faults: &FaultFs, fault: FaultId) -> Outcome {
         let fs: Arc<dyn Vfs> = Arc::new(faults.clone());
         let Ok(db) = tiny_options(fs, Values::InStore).open(DIR) else { return Ok(()) };
         for name in KEYSPACES.iter().take(2) {
@@ -126,9 +126,13 @@ impl Run {
             format!("{shown} commits are shown, {} acknowledged", self.acknowledged)
         })?;
         self.ran.healthy = matches!(db.health(), Health::Ok);
-        let closed = db.close();
-        if closed.is_ok() {
-            self.synced = self.acknowledged;
+        let hits = faults.hits(fault);
+        match db.close() {
+            Ok(()) => self.synced = self.acknowledged,
+            Err(error) => {
+                let struck_now = faults.hits(fault) > hits;
+                ensure(!self.ran.healthy || struck_now, || format!("a healthy store cannot be closed: {error}"))?;
+            }
         }
         Ok(())
     }

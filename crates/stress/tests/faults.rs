@@ -1,11 +1,13 @@
-//! One change of files fails, at every place and in every way: nothing acknowledged is lost, nothing refused is there.
+//! Changes of files fail, each change of a workload in one of fifteen ways: nothing acknowledged is lost, nothing refused
+//! is there.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use base::proof::seed;
+use base::show;
 use stress::fault_sweep::{Effect, FaultAt, Ran, run};
-use stress::seed;
 use vfs::Cause;
 
 const THREADS: u64 = 2;
@@ -55,8 +57,8 @@ fn a_failed_change_loses_nothing_acknowledged_and_leaves_nothing_refused() {
     });
     let sum = |of: fn(&(u64, u64, u64, u64)) -> u64| totals.iter().map(of).sum::<u64>();
     let (faults, not_applied, unknown, healthy) = (sum(|t| t.0), sum(|t| t.1), sum(|t| t.2), sum(|t| t.3));
-    println!(
-        "{faults} faults: {not_applied} commits refused, {unknown} of unknown outcome, {healthy} stores stayed healthy"
+    show!(
+        "fault sweep: {faults} faults: {not_applied} commits refused, {unknown} of unknown outcome, {healthy} stores stayed healthy"
     );
     assert!(faults > 100 && not_applied > 50 && unknown > 10 && healthy > 50);
 }

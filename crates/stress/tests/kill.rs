@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base::proof::seed;
+use base::show;
 use stress::kill::{Limits, Phase, soak};
-use stress::seed;
 
 #[test]
 fn a_process_that_is_killed_loses_nothing_that_it_acknowledged() {
@@ -21,8 +22,7 @@ fn a_process_that_is_killed_loses_nothing_that_it_acknowledged() {
         time_max: Duration::from_secs(240),
     };
     let tally = soak(Path::new(env!("CARGO_BIN_EXE_stress")), &dir, seed, limits);
-    println!("{tally}");
-    println!("{}", tally.phases());
+    show!("kill test: {tally}; {}", tally.phases());
     assert!(tally.flaws.is_empty(), "{:#?}", tally.flaws);
     assert!(tally.rounds >= 50 && tally.kills == tally.rounds && tally.commits > 0, "{tally}");
     for phase in Phase::ALL {

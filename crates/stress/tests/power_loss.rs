@@ -4,15 +4,17 @@
 
 use std::path::Path;
 
+use base::proof::seed;
+use base::show;
 use stress::power_loss::{DIR, Plan, Values, run};
-use stress::seed;
 
 #[test]
 fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
     let plan = Plan::full(seed(1));
     let report = run(&plan, None);
-    println!("{report}");
+    show!("power loss: {report}");
     assert!(report.failures.is_empty(), "{:#?}", report.failures);
+    assert_eq!(report.images.len(), plan.draws.len(), "a mode has no images: {report}");
     let events = report.events;
     assert!(events.flushes >= 2 && events.compactions >= 1, "{events}");
     assert!(events.log_switches >= 2 && events.segment_seals >= 1 && events.manifest_switches >= 2, "{events}");
@@ -22,8 +24,9 @@ fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
 fn the_same_holds_for_a_value_log_in_a_folder_of_its_own() {
     let plan = Plan { values: Values::Apart, failures_max: 5, ..Plan::brief(seed(3)) };
     let report = run(&plan, None);
-    println!("{report}");
+    show!("power loss, value log apart: {report}");
     assert!(report.failures.is_empty(), "{:#?}", report.failures);
+    assert_eq!(report.images.len(), plan.draws.len(), "a mode has no images: {report}");
 }
 
 type Forgets = fn(&Path) -> bool;
@@ -54,7 +57,10 @@ fn with_one_kind_of_sync_left_out_the_proof_fails() {
         let report = run(&Plan::brief(seed), Some(forgets));
         let images: u64 = report.images.values().sum();
         match report.failures.first() {
-            Some(failure) => println!("without syncs of the {name}: found after {images} images: {failure}"),
+            Some(failure) => {
+                println!("{failure}");
+                show!("power loss without syncs of the {name}: found after {images} images");
+            }
             None => unnoticed.push((name, images)),
         }
     }

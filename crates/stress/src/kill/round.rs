@@ -1,5 +1,6 @@
 //! One round: a child is started, and killed.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -61,6 +62,11 @@ impl Round<'_> {
     }
 
     fn start(&self) -> io::Result<Child> {
+        // A child that dies before it makes its own has been in no phase.
+        match fs::remove_file(self.status_path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut command = Command::new(self.program);
         command.arg("child").arg(self.dir).arg("--status").arg(self.status_path());
         command.arg("--seed").arg(self.seed.to_string());
