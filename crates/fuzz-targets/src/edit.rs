@@ -1,16 +1,16 @@
-//! What the fuzz targets share: damage done to a file that was whole.
+//! What the targets share: damage done to a file that was whole.
 
+use arbitrary::Arbitrary;
 use base::rng::Rng;
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
 
 /// Longest file that a target builds or takes, in bytes.
-pub const FILE_LEN_MAX: usize = 512 << 10;
+pub(crate) const FILE_LEN_MAX: usize = 512 << 10;
 
 /// One change of a file's bytes.
 ///
 /// None of them sets chosen bytes: a fuzzer that could would soon forge a checksum, which no reader can see.
 #[derive(Arbitrary, Clone, Copy, Debug)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// Flips bits of one byte.
     Flip {
         /// Where, modulo the length.
@@ -57,7 +57,7 @@ pub enum Edit {
 
 impl Edit {
     /// Does it, and returns the first byte that may have changed.
-    pub fn apply(self, bytes: &mut Vec<u8>) -> usize {
+    pub(crate) fn apply(self, bytes: &mut Vec<u8>) -> usize {
         let len = bytes.len();
         let place = |at: u32| (at as usize).checked_rem(len).unwrap_or(0);
         let stretch = |at: u32, count: u16| place(at)..len.min(place(at) + usize::from(count));

@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a target that finds a fault says so by a panic"
+)]
+
+mod edit;
+pub mod table_reader;
+pub mod wal_reader;
