@@ -47,6 +47,8 @@ fn steps() -> Vec<Step> {
         cargo("docs")
             .args(["doc", "--locked", "--workspace", "--no-deps", "--features", &features])
             .env("RUSTDOCFLAGS", "-D warnings"),
+        // Through cargo, as a reader of the README does it.
+        cargo("first run").args(["run", "--quiet", "--locked", "--package", "xtask", "--", "first-run"]),
         loom(),
     ]
 }

@@ -25,9 +25,9 @@ use step::{Failure, Step, program};
 const USAGE: &str = "\
 usage: cargo xtask <chore>
 
-  ci                                          the whole gate: format, clippy, tests, docs, models
-  first-run [DIR]                             imports DIR (the sources that cargo has unpacked) into a store, exports it,
-                                              compares the two trees and prints figures
+  ci                                          the whole gate: format, clippy, tests, docs, first run, models
+  first-run [DIR]                             with each codec, imports DIR (the sources that cargo has unpacked) into a
+                                              store, exports it, compares the two trees and prints figures
   fuzz [--seconds N] [TARGET]                 runs the fuzz targets (needs cargo-fuzz and a nightly toolchain)
   soak --seconds N [--seed S] [--store DIR]   kills and reopens a growing store for that long
   codegen [--check]                           regenerates the FlatBuffers code, or compares it with what is checked in
