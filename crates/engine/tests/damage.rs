@@ -2,7 +2,13 @@
 //! typed error that names file and offset, an unsynced tail a shorter prefix of the commits and a report that accounts for
 //! every byte dropped; never other data, never less without a word, never a panic. All damaged stores are opened for
 //! reading only and scanned; a sample is opened for writing too, read by key, written to, closed and opened again.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed test panics"
+)]
 #![allow(clippy::disallowed_methods, reason = "two threads share the work")]
 
 use std::collections::BTreeMap;
@@ -291,7 +297,10 @@ fn check_report(report: &RecoveryReport, image: &MemFs, damage: &Damage<'_>, com
     for tail in &report.dropped {
         let bytes = image.read(&tail.path).unwrap();
         let ends = [written_len(&bytes), bytes.len()].map(|end| end as u64);
-        assert!(ends.contains(&(tail.offset + tail.bytes)), "{tail:?} is not the rest of the file, which ends at {ends:?}");
+        assert!(
+            ends.contains(&(tail.offset + tail.bytes)),
+            "{tail:?} is not the rest of the file, which ends at {ends:?}"
+        );
         // A log ends before a commit whose value is lost.
         let is_pointed_from = damage.is_of("vlog") && explains(&tail.cause);
         assert!(is_same(&tail.path, damage.path) || is_pointed_from, "{tail:?}");
@@ -383,5 +392,30 @@ fn a_missing_file_is_an_error_or_a_reported_tail_or_harmless() {
         println!("{}", path.display());
         let damage = Damage { path: &path, how: How::Removed, floor: SYNCED, may_refuse: true };
         intact.examine(&damage, true, &tally);
+    }
+}
+
+/// A log that one keyspace needs is cut, while another was flushed up to a later one: to end the replay in it would lose
+/// commits without which no state of the tree ever was.
+#[test]
+fn a_log_that_ends_before_what_the_tree_has_is_corruption() {
+    let vfs = MemFs::new(12);
+    let db = options(&vfs, Compression::None).open(STORE).unwrap();
+    let second = db.keyspace("second", KeyspaceOptions::new()).unwrap();
+    second.insert("kept", "in the first log alone").unwrap();
+    for number in 0..2_000 {
+        db.insert(format!("key{number:05}"), "so many that the memtable is flushed").unwrap();
+    }
+    assert!(db.metrics().background.flushes > 0);
+    drop((db, second));
+    let vfs = vfs.crash_image(CrashMode::KeepAll, 0);
+    let log =
+        vfs.files().into_iter().filter(|path| path.extension().is_some_and(|found| found == "wal")).min().unwrap();
+    let written = written_len(&vfs.read(&log).unwrap());
+    for len in (0..written * 9 / 10).step_by(997) {
+        let image = vfs.crash_image(CrashMode::KeepAll, 0);
+        image.edit(&log, |bytes| bytes.truncate(len)).unwrap();
+        let error = options(&image, Compression::None).open(STORE).map(drop).unwrap_err();
+        check_error(&error, &Damage { path: &log, how: How::CutTo(len), floor: 0, may_refuse: true });
     }
 }
