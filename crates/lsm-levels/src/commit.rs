@@ -79,7 +79,10 @@ impl Levels {
         }
         manifest.applied_tickets.clear();
         installation.install(&mut self.versions.write(), &self.traffic);
-        self.rewrite_if_long(manifest);
+        // After the last edit the next run starts afresh anyway, and nobody would be told of a failure.
+        if !manifest.state.clean_shutdown {
+            self.rewrite_if_long(manifest);
+        }
         Ok((Applied { cleared_tickets: record.edit.tickets_cleared }, installation))
     }
 

@@ -15,6 +15,7 @@ mod documents;
 mod edges;
 mod features;
 mod functions;
+mod invariants;
 mod licences;
 mod manifest;
 mod sources;
