@@ -132,7 +132,12 @@ fn what_is_no_store_is_refused_and_left_alone() {
 fn a_store_of_another_program_is_not_taken_for_a_damaged_one() {
     let tables: [&[(&str, &str)]; 4] = [
         &[("CURRENT", "MANIFEST-000001\n"), ("MANIFEST-000001", "leveldb"), ("000003.log", "")],
-        &[("CURRENT", "MANIFEST-000004\n"), ("MANIFEST-000004", "rocksdb"), ("000008.sst", "table"), ("000009.wal", "")],
+        &[
+            ("CURRENT", "MANIFEST-000004\n"),
+            ("MANIFEST-000004", "rocksdb"),
+            ("000008.sst", "table"),
+            ("000009.wal", ""),
+        ],
         &[("000008.sst", "table"), ("000009.wal", "log")],
         &[("CURRENT", ""), ("notes.txt", "mine")],
     ];

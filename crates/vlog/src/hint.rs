@@ -28,7 +28,7 @@ use crate::manifest::OwnerTotals;
 use crate::record::record_len;
 use crate::scan::Entry;
 use crate::segment_header::SegmentHeader;
-use crate::whole_file::create_afresh;
+use crate::whole_file::{READ_LEN_MAX, create_afresh};
 use crate::{Error, Result};
 
 /// A chunk is closed once its payload has this many bytes.
@@ -220,7 +220,9 @@ impl HintReader {
         let mut fields = Fields::new(&head);
         let records = fields.u32().map_err(|error| error.at(self.path.clone(), start))?;
         let payload_len = fields.u32().map_err(|error| error.at(self.path.clone(), start))? as usize;
-        if payload_len as u64 > left - overhead || (records > 0 && payload_len > CHUNK_PAYLOAD_BYTES_MAX) {
+        // The last one is as long as there are owners.
+        let longest = if records > 0 { CHUNK_PAYLOAD_BYTES_MAX as u64 } else { READ_LEN_MAX };
+        if payload_len as u64 > left - overhead || payload_len as u64 > longest {
             return Err(self.wrong("length of a chunk"));
         }
         self.payload.resize(payload_len + CHECKSUM_LEN, 0);

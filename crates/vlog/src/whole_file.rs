@@ -11,10 +11,14 @@ use base::{Corruption, StoreId};
 use vfs::{AppendMode, AppendOptions, Vfs};
 
 use crate::file_name::temporary_path;
-use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64};
+use crate::header::{FileHeader, FileKind, HEADER_LEN_U64};
 use crate::{Error, Result};
 
 const CHECKSUM_LEN: usize = 4;
+
+/// Longest file or part of one that is read in one piece, in bytes: far above what a log of 2^32 segments comes to in
+/// practice, and a bound on what a damaged length can make us allocate.
+pub(crate) const READ_LEN_MAX: u64 = 1 << 30;
 
 /// Writes a file under a temporary name, syncs it and gives it its own name. The caller syncs the folder.
 pub(crate) fn replace(vfs: &dyn Vfs, path: &Path, header: &FileHeader, body: &[u8]) -> Result<()> {
@@ -53,11 +57,17 @@ pub(crate) fn read(
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let len = usize::try_from(file.len()?).map_err(|_| Error::corruption(path, 0, "file too long"))?;
-    let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, 0)?;
-    let header = FileHeader::decode(path, kind, store, &bytes)?;
-    let mut body = bytes.split_off(HEADER_LEN.min(len));
+    let len = file.len()?;
+    let header_len = len.min(HEADER_LEN_U64);
+    let mut head = vec![0; header_len as usize];
+    file.read_exact_at(&mut head, 0)?;
+    // Before anything is allocated for a body: a foreign file may be of any length.
+    let header = FileHeader::decode(path, kind, store, &head)?;
+    if len > READ_LEN_MAX {
+        return Err(Corruption::new(path, HEADER_LEN_U64, "file too long").with_values(READ_LEN_MAX, len).into());
+    }
+    let mut body = vec![0; (len - header_len) as usize];
+    file.read_exact_at(&mut body, header_len)?;
     let Some(stored) = body.last_chunk::<CHECKSUM_LEN>().copied().map(u32::from_le_bytes) else {
         return Err(Error::corruption(path, HEADER_LEN_U64, "file cut short"));
     };

@@ -11,9 +11,11 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use base::SegmentId;
 use support::{OwnedEntry, Sample, begin_with, entries_of, fill, open, path, written};
-use vfs::MemFs;
+use vfs::{MemFs, RealFs, Vfs};
 use vlog::{DeadSet, Error, IoMode, Options, RecoveryInput, Result, ValueLog};
 
 const TICKET: u64 = 3;
@@ -167,4 +169,27 @@ fn unverified_reads_still_never_leave_their_record() {
         assert!(set.read(beside).unwrap_err().is_corruption());
     }
     let _: ValueLog = log;
+}
+
+/// A file with a terabyte of holes behind what was written.
+#[test]
+fn a_length_that_no_memory_holds_is_damage() {
+    let fixture = Fixture::new();
+    let mut random = [0; 8];
+    RealFs::new().fill_random(&mut random).unwrap();
+    let dir = std::env::temp_dir().join(format!("vlog-damage-{:016x}", u64::from_ne_bytes(random)));
+    for name in ["VLOG-MANIFEST", "000001.dead", "000003.deaths"] {
+        std::fs::create_dir_all(&dir).unwrap();
+        for file in fixture.fs.files() {
+            let target = dir.join(file.file_name().unwrap());
+            std::fs::write(target, fixture.fs.read(&file).unwrap()).unwrap();
+        }
+        std::fs::File::options().write(true).open(dir.join(name)).unwrap().set_len(1 << 40).unwrap();
+        let input = RecoveryInput { live_tickets: &[TICKET], must_exist: true, ..RecoveryInput::default() };
+        let opened =
+            ValueLog::open(Arc::new(RealFs::new()), &dir, written(), input).and_then(|(log, _)| log.finish_recovery());
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("too long"), "{name}: {error}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

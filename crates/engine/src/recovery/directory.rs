@@ -57,9 +57,8 @@ pub(super) fn prepare(
 /// A directory is a store's by what its `CURRENT` begins with or, where that is damaged or missing, by a file with the
 /// magic of one; a new store's only if it holds nothing but what making one may have left.
 fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create: bool) -> Result<()> {
-    let foreign = |found: String| {
-        Err(Error::incompatible(&files.dir, "not a store", "a store or an empty directory", found))
-    };
+    let foreign =
+        |found: String| Err(Error::incompatible(&files.dir, "not a store", "a store or an empty directory", found));
     if let Some(metadata) = vfs.metadata(&files.current())? {
         let is_ours = metadata.kind == FileKind::File
             && (part(vfs, &files.current(), 0, CURRENT_HEAD.len())? == CURRENT_HEAD || holds_magic(vfs, files)?);

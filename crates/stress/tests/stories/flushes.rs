@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use engine::{CompactOptions, ErrorKind, Read, WriteBatch};
 use stress::content::bytes;
@@ -101,8 +100,10 @@ fn a_close_waits_for_a_compaction_that_another_thread_runs() {
         while !db.is_closed() {
             thread::yield_now();
         }
-        // Time enough for a close that does not wait.
-        thread::sleep(Duration::from_millis(50));
+        // Turns enough for a close that does not wait.
+        for _ in 0..1_000 {
+            thread::yield_now();
+        }
         assert!(!closing.is_finished(), "the store is closed while a compaction writes to it");
         assert_eq!(disk.try_open().unwrap_err().kind(), ErrorKind::Locked);
         gate.open();
