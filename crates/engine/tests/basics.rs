@@ -226,6 +226,25 @@ fn a_part_of_a_range_that_was_not_walked_does_not_count() {
     txn.commit().unwrap();
 }
 
+/// A key goes into the gap between the two ends of an iterator that then met.
+#[test]
+fn a_walk_from_both_ends_that_met_has_read_what_lay_between() {
+    for backward_last in [false, true] {
+        let db = db();
+        db.insert("a", "").unwrap();
+        db.insert("d", "").unwrap();
+        let mut txn = db.begin();
+        let mut walk = txn.iter();
+        assert_eq!(walk.next().unwrap().unwrap().key(), b"a");
+        assert_eq!(walk.next_back().unwrap().unwrap().key(), b"d");
+        assert!(if backward_last { walk.next_back() } else { walk.next() }.is_none());
+        drop(walk);
+        db.insert("b", "theirs").unwrap();
+        txn.insert("x", "").unwrap();
+        assert!(txn.commit().unwrap_err().is_conflict(), "backward last: {backward_last}");
+    }
+}
+
 #[test]
 fn expired_entries_are_gone_and_meta_comes_back() {
     let db = db();

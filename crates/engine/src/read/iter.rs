@@ -53,6 +53,10 @@ impl<'a> Iter<'a> {
         if let Some(other) = other
             && (!other.valid() || has_met(moved, other, from_high))
         {
+            // What lay between the two has been looked at as well.
+            if let Some(tracked) = &mut self.tracked {
+                tracked.exhausted();
+            }
             self.done = true;
             return Ok(None);
         }
