@@ -54,6 +54,10 @@ impl Store {
             }
             base::thread::yield_now();
         }
+        // A commit that panicked is idle too, and only a part of it may be there.
+        if self.health.cause().is_some() {
+            return Ok(false);
+        }
         self.flush_memtables(keyspace, &memtables)?;
         Ok(true)
     }
@@ -247,4 +251,22 @@ fn without_memtables(
 
 fn is_among(memtable: &Arc<MemtableHandle>, memtables: &[Arc<MemtableHandle>]) -> bool {
     memtables.iter().any(|other| Arc::ptr_eq(other, memtable))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Options;
+    use crate::{Error, ErrorKind};
+
+    /// A commit panics while it inserts; its memtable was switched already, and the flusher waited for the commit.
+    #[test]
+    fn a_memtable_in_which_a_commit_panicked_is_not_flushed() {
+        let db = Options::new().inline_background().open_in_memory().unwrap();
+        db.insert("half", "of a commit").unwrap();
+        let store = &db.handle.store;
+        store.replace_active(&store.commit_state.lock(), &store.default_keyspace, 0).unwrap();
+        store.fail(&Error::new(ErrorKind::Internal, "a commit panicked"));
+        assert!(!store.flush_oldest().unwrap());
+        assert!(store.version_of(&store.default_keyspace).level0().is_empty());
+    }
 }

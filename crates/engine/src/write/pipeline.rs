@@ -9,7 +9,9 @@
 //! 1. The order of versions, of log records and of recorded writes is one: all three are taken under the commit lock.
 //! 2. A version is taken only after its record is in the log; a commit that fails before leaves nothing behind.
 //! 3. A version that was taken becomes visible or poisons the store; visible versions have no holes.
-//! 4. A commit that asked for `Sync` becomes visible only once it is durable.
+//! 4. A commit that panics makes the store read-only before it lets go of the commit lock or of its room: nobody gives
+//!    its version away again, and no flush takes the half of it that is in a memtable.
+//! 5. A commit that asked for `Sync` becomes visible only once it is durable.
 
 use base::{KeyspaceId, Version};
 use txn_oracle::{AssignError, InFlight, Write};
@@ -123,6 +125,7 @@ impl Store {
         let mut rooms = std::mem::take(&mut encoded.taken);
         let ordered = self.order(encoded, operations, validation, &mut rooms, options)?;
         let version = ordered.in_flight.version();
+        let _watch = PanicWatch::new(self);
         let applied = insert_all(encoded, &mut rooms, version);
         rooms.clear();
         encoded.taken = rooms;
@@ -157,6 +160,7 @@ impl Store {
         loop {
             let seen = self.workers.progress();
             let mut state = self.commit_state.lock();
+            let _watch = PanicWatch::new(self);
             self.check_writable()?;
             if let Some(validation) = validation.as_deref_mut()
                 && !validation.under_the_lock(self, &mut state)?
@@ -212,8 +216,12 @@ impl Store {
         Ok(Ordered { in_flight, position })
     }
 
-    /// After this, taking a version cannot fail: there is one below the ceiling, and a slot for one more in flight.
+    /// After this, taking a version cannot fail but for a background job that makes the store read-only: there is one
+    /// below the ceiling, and a slot for one more in flight.
     fn make_sure_of_a_version(&self, state: &mut CommitState) -> Result<()> {
+        if self.oracle.poisoned().is_some() {
+            return Err(self.failure());
+        }
         if state.order.remaining_below_ceiling() == 0 {
             let ceiling = self.version_lease();
             self.levels.raise_version_ceiling(ceiling).map_err(|error| self.job_failed(error.into()))?;
@@ -266,6 +274,27 @@ impl Store {
         }
         self.install_segments_if_new(&segments);
         Ok(())
+    }
+}
+
+/// Makes the store read-only if its thread begins to panic while it lives.
+struct PanicWatch<'a> {
+    store: &'a Store,
+    /// A destructor may commit while its thread unwinds already.
+    was_panicking: bool,
+}
+
+impl<'a> PanicWatch<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self { store, was_panicking: std::thread::panicking() }
+    }
+}
+
+impl Drop for PanicWatch<'_> {
+    fn drop(&mut self) {
+        if !self.was_panicking && std::thread::panicking() {
+            self.store.fail(&Error::new(ErrorKind::Internal, "a commit panicked"));
+        }
     }
 }
 
