@@ -4,6 +4,7 @@
 //! 1. Entries ascend by (version, seconds), each pair once.
 //! 2. The first and the last entry have open marks; at most about half of those between have none.
 //! 3. No open mark is below `discard`, and `discard` only grows.
+//! 4. No mark counts with an earlier time than one that was given out before as the oldest.
 //!
 //! Called by `Oracle` under its lock, which both a registration and a raise of the discard version hold while they read
 //! the visible version: a registration either is seen by the raise, or reads a visible version that is not below it.
@@ -104,9 +105,12 @@ impl Marks {
         self.entries.front().map(|first| first.key)
     }
 
-    /// The earliest time that an open mark counts with.
-    pub(crate) fn oldest_now_seconds(&self) -> Option<u64> {
-        self.entries.iter().filter(|entry| entry.open > 0).map(|entry| entry.key.now_seconds).min()
+    /// The earliest time that an open mark counts with, or `current_seconds` if that is earlier. No later mark counts
+    /// with an earlier time, though its caller may have read the clock before.
+    pub(crate) fn oldest_now_seconds(&mut self, current_seconds: u64) -> u64 {
+        self.newest_now_seconds = self.newest_now_seconds.max(current_seconds);
+        let open = self.entries.iter().filter(|entry| entry.open > 0);
+        open.map(|entry| entry.key.now_seconds).fold(current_seconds, u64::min)
     }
 
     /// Number of open marks.
@@ -166,7 +170,8 @@ mod tests {
                     _ => {}
                 }
                 assert_eq!(marks.oldest().map(|key| key.version), open.iter().map(|key| key.version).min());
-                assert_eq!(marks.oldest_now_seconds(), open.iter().map(|key| key.now_seconds).min());
+                let oldest_now = open.iter().map(|key| key.now_seconds).fold(now, u64::min);
+                assert_eq!(marks.oldest_now_seconds(now), oldest_now);
                 assert_eq!(marks.count(), open.len() as u64);
                 if rng.one_in(10) {
                     let discard = marks.raise_discard(visible);

@@ -122,10 +122,10 @@ impl Oracle {
     }
 
     /// The earliest time that an open reader counts with, or `current_seconds`: what had not expired then must stay.
+    /// Readers that register later count with at least `current_seconds`.
     #[must_use]
     pub fn oldest_now(&self, current_seconds: u64) -> u64 {
-        let oldest = self.0.marks.0.lock().oldest_now_seconds();
-        oldest.map_or(current_seconds, |oldest| oldest.min(current_seconds))
+        self.0.marks.0.lock().oldest_now_seconds(current_seconds)
     }
 
     /// Version and time of the oldest open mark, for metrics.
