@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::Version;
 use base::limits::LEVELS;
 use base::sync::atomic::Ordering;
-use lsm_levels::{BuildContext, Compaction, CompactionContext, Picker, PickerOptions, ValueDeaths};
+use lsm_levels::{BuildContext, Compaction, CompactionContext, InFlight, Picker, PickerOptions, ValueDeaths};
 use sstable::TableOptions;
 
 use crate::counters::add;
@@ -163,26 +163,37 @@ impl Store {
     pub(crate) fn compact_range(&self, keyspace: &Arc<KeyspaceState>, bounds: &Bounds) -> Result<CompactReport> {
         let picker = self.picker();
         let range = bounds.as_range();
-        let before = self.levels.table_id_bound();
+        let began = self.levels.table_id_bound();
         let mut report = CompactReport::default();
         for level in 0..LEVELS {
+            // What has come down to a level goes further; at the lowest it has just been written.
+            let before = if self.is_lowest(keyspace, level) { began } else { self.levels.table_id_bound() };
+            let is_wanted = || {
+                let (version, nothing_held) = (self.version_of(keyspace), InFlight::default());
+                picker.pick_range(&version, &nothing_held, level, range, before).is_some()
+            };
             loop {
                 self.check_writable()?;
                 let seen = self.workers.progress();
-                let others_at_work = self.compactions_running.load(Ordering::Acquire) > 0;
                 let before_pick = BeforePick::of(self, keyspace);
                 match self.levels.pick_range(keyspace.id, &picker, level, range, before) {
                     Some(job) => {
                         let done = self.run_compaction(keyspace, &before_pick, job);
                         report.add(&done.map_err(|error| self.job_failed(error))?);
                     }
-                    // What others hold may be picked once they are done.
-                    None if others_at_work => drop(self.workers.wait_for_progress(seen, None)),
+                    // Others hold it, and it may be picked once they are done.
+                    None if is_wanted() => drop(self.workers.wait_for_progress(seen, None)),
                     None => break,
                 }
             }
         }
         Ok(report)
+    }
+
+    /// Whether no level below holds any table.
+    fn is_lowest(&self, keyspace: &KeyspaceState, level: usize) -> bool {
+        let version = self.version_of(keyspace);
+        (level + 1..LEVELS).all(|below| version.tables(below).is_empty())
     }
 
     pub(crate) fn picker(&self) -> Picker {

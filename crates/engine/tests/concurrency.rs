@@ -3,10 +3,12 @@
 #![allow(clippy::disallowed_methods, reason = "the tests start threads")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use base::rng::Rng;
-use engine::{Db, Error, KeyspaceOptions, Options, Read, WriteBatch};
+use engine::{CompactOptions, Db, Error, KeyspaceOptions, Options, Read, WriteBatch};
+use vfs::{FaultFs, FaultPlan, MemFs, Operation};
 
 fn tiny() -> Options {
     Options::new()
@@ -163,4 +165,33 @@ fn a_thread_reads_its_own_write_at_once_and_batches_are_never_seen_in_part() {
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+/// A compactor is held at its work on one keyspace; a compaction of a range that its tables do not overlap waits for
+/// nobody. Waiting would never end.
+#[test]
+fn a_compaction_by_hand_waits_only_for_what_it_wants() {
+    let faults = FaultFs::over_memory(MemFs::new(1), FaultPlan::none());
+    let (held, is_held) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    faults.on_mutation(move |record| {
+        let is_compactor = thread::current().name() == Some("ratel-compact");
+        if is_compactor && record.operation == Operation::Create && held.send(()).is_ok() {
+            let _ = may_go_on.lock().unwrap().recv();
+        }
+    });
+    let db = tiny().compactors(1).vfs(Arc::new(faults)).open("/store").unwrap();
+    let busy = db.keyspace("busy", KeyspaceOptions::new()).unwrap();
+    // The first of them only changes its level.
+    for _ in 0..4 {
+        busy.insert("a", "").unwrap();
+        busy.insert("b", "").unwrap();
+        db.flush().unwrap();
+    }
+    is_held.recv().unwrap();
+    db.insert("x", "").unwrap();
+    db.compact("x".."z", CompactOptions::new()).unwrap();
+    drop((go_on, is_held));
+    db.close().unwrap();
 }

@@ -248,3 +248,19 @@ fn old_versions_go_with_compaction_but_not_under_a_snapshot() {
     assert_eq!(db.versions("k").count(), 1);
     assert_eq!(db.versions("other").count(), 0);
 }
+
+/// The outputs of level 0 come to a base level that is not the last, and have to go on from there.
+#[test]
+fn a_compaction_of_everything_leaves_one_level() {
+    let db = tiny().inline_background().vfs(Arc::new(MemFs::new(5))).open("/store").unwrap();
+    let (mut model, mut rng) = (Model::new(), Rng::new(5));
+    let occupied = |db: &Db| db.levels()[0].1.iter().filter(|level| level.tables > 0).count();
+    for _ in 0..3 {
+        write_some(&db, &mut model, &mut rng, 20_000);
+        println!("{:?}", db.levels()[0].1.iter().map(|level| level.tables).collect::<Vec<_>>());
+        assert!(occupied(&db) > 1);
+        db.compact(.., CompactOptions::new()).unwrap();
+        assert_eq!(occupied(&db), 1, "{:?}", db.levels());
+        check(&db, &model);
+    }
+}
