@@ -448,6 +448,10 @@ impl Store {
             if let Some(cause) = self.health.cause() {
                 return Err(cause);
             }
+            // A close that could not write has ended the flusher all the same.
+            if self.workers.is_stopping() {
+                return Err(Error::closed());
+            }
             if let Some(cause) = self.workers.failure_since(Job::Flush, began) {
                 return Err(cause);
             }
@@ -477,5 +481,24 @@ impl Store {
         let applied = self.levels.close(self.oracle.last_assigned())?;
         self.levels.clear_tickets(self, &applied);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flush has switched the memtable when a close, which cannot write, ends the flusher: nobody is left to wait for.
+    #[test]
+    fn a_flush_that_meets_a_close_does_not_wait_for_ever() {
+        let db = Options::new().open_in_memory().unwrap();
+        let store = &db.handle.store;
+        let reservation = store.default_keyspace.pin().active.table.reserve(1_000);
+        db.insert("unflushed", "").unwrap();
+        store.replace_active(&store.commit_state.lock(), &store.default_keyspace, 0).unwrap();
+        let waiting = (Arc::clone(&store.default_keyspace), Arc::clone(&store.default_keyspace.pin().immutables[0]));
+        store.stop_workers();
+        assert_eq!(store.wait_until_flushed(&[waiting]).unwrap_err().kind(), ErrorKind::Closed);
+        drop(reservation);
     }
 }
