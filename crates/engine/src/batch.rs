@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, Weak};
 
 use base::{EntryKind, EntryMeta, KeyspaceId, fingerprint, limits};
 
 use crate::entry::Expiry;
+use crate::handle::Handle;
+use crate::keyspace::foreign;
 use crate::{Entry, Error, Keyspace, Result};
 
 /// Writes that become visible together or not at all.
@@ -30,6 +33,8 @@ pub struct WriteBatch {
     ops: Vec<Op>,
     newest_by_fingerprint: HashMap<u64, u32, BuildHasherDefault<FingerprintHasher>>,
     replaced: usize,
+    /// The store whose keyspaces were named, if any was.
+    store: Option<Weak<Handle>>,
 }
 
 /// One operation; its key and value stand one behind the other in the batch's data.
@@ -87,9 +92,19 @@ impl WriteBatch {
         self.push(KeyspaceId(0), key.as_ref(), &[], EntryMeta::delete(), Expiry::Never)
     }
 
-    /// The same verbs for another keyspace.
+    /// The same verbs for another keyspace; all keyspaces of a batch are of the store that it is written to, or it is
+    /// refused as an invalid argument.
     pub fn keyspace(&mut self, keyspace: &Keyspace) -> BatchKeyspace<'_> {
-        BatchKeyspace { id: keyspace.id(), batch: self }
+        let is_foreign = self.is_foreign_to(&keyspace.handle);
+        if self.store.is_none() {
+            self.store = Some(Arc::downgrade(&keyspace.handle));
+        }
+        BatchKeyspace { id: keyspace.id(), is_foreign, batch: self }
+    }
+
+    /// Whether it names keyspaces of another store.
+    pub(crate) fn is_foreign_to(&self, handle: &Arc<Handle>) -> bool {
+        self.store.as_ref().is_some_and(|store| !std::ptr::eq(store.as_ptr(), Arc::as_ptr(handle)))
     }
 
     /// Number of keys written.
@@ -116,6 +131,7 @@ impl WriteBatch {
         self.ops.clear();
         self.newest_by_fingerprint.clear();
         self.replaced = 0;
+        self.store = None;
     }
 
     pub(crate) fn push_entry(&mut self, keyspace: KeyspaceId, entry: &Entry) -> Result<()> {
@@ -171,6 +187,7 @@ impl WriteBatch {
 pub struct BatchKeyspace<'a> {
     batch: &'a mut WriteBatch,
     id: KeyspaceId,
+    is_foreign: bool,
 }
 
 impl BatchKeyspace<'_> {
@@ -179,7 +196,8 @@ impl BatchKeyspace<'_> {
     /// # Errors
     /// As [`WriteBatch::insert`].
     pub fn insert(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-        self.batch.push(self.id, key.as_ref(), value.as_ref(), EntryMeta::put(), Expiry::Never)
+        let id = self.id;
+        self.batch()?.push(id, key.as_ref(), value.as_ref(), EntryMeta::put(), Expiry::Never)
     }
 
     /// Sets a key, with time to live and user meta.
@@ -187,7 +205,8 @@ impl BatchKeyspace<'_> {
     /// # Errors
     /// As [`WriteBatch::insert`].
     pub fn insert_entry(&mut self, entry: Entry) -> Result<()> {
-        self.batch.push_entry(self.id, &entry)
+        let id = self.id;
+        self.batch()?.push_entry(id, &entry)
     }
 
     /// Deletes a key.
@@ -195,7 +214,12 @@ impl BatchKeyspace<'_> {
     /// # Errors
     /// As [`WriteBatch::insert`].
     pub fn remove(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
-        self.batch.push(self.id, key.as_ref(), &[], EntryMeta::delete(), Expiry::Never)
+        let id = self.id;
+        self.batch()?.push(id, key.as_ref(), &[], EntryMeta::delete(), Expiry::Never)
+    }
+
+    fn batch(&mut self) -> Result<&mut WriteBatch> {
+        if self.is_foreign { Err(foreign()) } else { Ok(self.batch) }
     }
 }
 

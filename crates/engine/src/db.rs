@@ -11,9 +11,10 @@ use txn_oracle::Access as TxnAccess;
 use crate::batch::{Operation, check_sizes};
 use crate::compact::{CompactOptions, CompactReport};
 use crate::entry::Expiry;
+use crate::error::CommitOutcome;
 use crate::handle::Handle;
 use crate::health::Health;
-use crate::keyspace::{KeyspaceState, check_name};
+use crate::keyspace::{KeyspaceState, check_name, foreign};
 use crate::read::{Bounds, KeyRange, Read, Reader, sealed};
 use crate::recovery::{Access, RecoveryReport, open};
 use crate::store::Store;
@@ -168,6 +169,9 @@ impl Db {
     /// # Errors
     /// As [`write`](Self::write), and [`Stalled`](crate::ErrorKind::Stalled) where a stall timeout was set.
     pub fn write_with(&self, batch: WriteBatch, options: WriteOptions) -> Result<CommitInfo> {
+        if batch.is_foreign_to(&self.handle) {
+            return Err(foreign().outcome(CommitOutcome::NotApplied));
+        }
         self.handle.commit(batch.operations(), None, &options)
     }
 
@@ -311,7 +315,7 @@ impl Handle {
     fn reader_of(self: &Arc<Self>, keyspace: &Arc<KeyspaceState>) -> Reader<'static> {
         let mark = self.oracle.register(TxnAccess::ReadOnly, self.clock.unix_seconds());
         let (handle, keyspace) = (Arc::clone(self), Arc::clone(keyspace));
-        Reader { handle, keyspace, mark, own_writes: None, tracked: None }
+        Reader { handle, keyspace, mark, own_writes: None, tracked: None, is_foreign: false }
     }
 
     fn close(&self) -> Result<()> {

@@ -131,6 +131,11 @@ impl Keyspace {
     pub(crate) fn id(&self) -> KeyspaceId {
         self.state.id
     }
+
+    /// Whether it is a keyspace of another store than `handle`'s, or of the same one as opened another time.
+    pub(crate) fn is_foreign_to(&self, handle: &Arc<Handle>) -> bool {
+        !Arc::ptr_eq(&self.handle, handle)
+    }
 }
 
 impl fmt::Debug for Keyspace {
@@ -149,6 +154,11 @@ pub struct KeyspaceInfo {
     pub id: u32,
     /// Its options as stored.
     pub options: KeyspaceOptions,
+}
+
+/// What the verbs of a foreign keyspace answer.
+pub(crate) fn foreign() -> Error {
+    Error::invalid("the keyspace is one of another store")
 }
 
 /// Refuses names that cannot be kept.

@@ -28,10 +28,11 @@ impl Snapshot {
         self.mark.version()
     }
 
-    /// The same state of another keyspace.
+    /// The same state of another keyspace. Reads of one of another store fail as an invalid argument.
     #[must_use]
     pub fn keyspace(&self, keyspace: &Keyspace) -> KeyspaceSnapshot {
-        KeyspaceSnapshot { snapshot: self.clone(), state: Arc::clone(&keyspace.state) }
+        let (state, is_foreign) = (Arc::clone(&keyspace.state), keyspace.is_foreign_to(&self.handle));
+        KeyspaceSnapshot { snapshot: self.clone(), state, is_foreign }
     }
 }
 
@@ -39,7 +40,8 @@ impl sealed::Sealed for Snapshot {
     #[allow(private_interfaces, reason = "sealed")]
     fn reader(&self) -> Reader<'_> {
         let keyspace = Arc::clone(&self.handle.default_keyspace);
-        Reader { handle: Arc::clone(&self.handle), keyspace, mark: self.mark.clone(), own_writes: None, tracked: None }
+        let (handle, mark) = (Arc::clone(&self.handle), self.mark.clone());
+        Reader { handle, keyspace, mark, own_writes: None, tracked: None, is_foreign: false }
     }
 }
 
@@ -56,13 +58,15 @@ impl fmt::Debug for Snapshot {
 pub struct KeyspaceSnapshot {
     snapshot: Snapshot,
     state: Arc<KeyspaceState>,
+    is_foreign: bool,
 }
 
 impl sealed::Sealed for KeyspaceSnapshot {
     #[allow(private_interfaces, reason = "sealed")]
     fn reader(&self) -> Reader<'_> {
         let (handle, mark) = (Arc::clone(&self.snapshot.handle), self.snapshot.mark.clone());
-        Reader { handle, keyspace: Arc::clone(&self.state), mark, own_writes: None, tracked: None }
+        let (keyspace, is_foreign) = (Arc::clone(&self.state), self.is_foreign);
+        Reader { handle, keyspace, mark, own_writes: None, tracked: None, is_foreign }
     }
 }
 

@@ -296,6 +296,37 @@ fn keyspaces_are_maps_of_their_own_and_a_batch_over_two_is_one_commit() {
 }
 
 #[test]
+fn a_keyspace_of_another_store_is_refused() {
+    let (db, other) = (db(), db());
+    // The same number in both stores.
+    let [own, foreign] = [&db, &other].map(|db| db.keyspace("k", KeyspaceOptions::new()).unwrap());
+    foreign.insert("a", "theirs").unwrap();
+    let mut batch = WriteBatch::new();
+    batch.keyspace(&foreign).insert("a", "").unwrap();
+    let mut refused = vec![
+        batch.keyspace(&own).insert("a", "").unwrap_err(),
+        batch.keyspace(&own).remove("a").unwrap_err(),
+        batch.keyspace(&own).insert_entry(Entry::new("a", "")).unwrap_err(),
+        db.write(batch).unwrap_err(),
+    ];
+    let snapshot = db.snapshot().keyspace(&foreign);
+    refused.push(snapshot.get("a").unwrap_err());
+    refused.push(snapshot.get_item("a").unwrap_err());
+    refused.push(snapshot.iter().next().unwrap().unwrap_err());
+    refused.push(snapshot.cursor(ScanOptions::new()).unwrap_err());
+    let mut txn = db.begin();
+    refused.push(txn.keyspace(&foreign).get("a").unwrap_err());
+    refused.push(txn.keyspace(&foreign).insert("a", "").unwrap_err());
+    refused.push(txn.keyspace(&foreign).remove("a").unwrap_err());
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    }
+    txn.keyspace(&own).insert("a", "mine").unwrap();
+    txn.commit().unwrap();
+    assert_eq!((own.get("a").unwrap().unwrap(), foreign.get("a").unwrap().unwrap()), ("mine".into(), "theirs".into()));
+}
+
+#[test]
 fn bad_arguments_are_refused_and_leave_no_trace() {
     let db = db();
     for key in [vec![], vec![0; 65_536]] {

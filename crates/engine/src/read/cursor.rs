@@ -31,7 +31,7 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(reader: Reader<'a>, options: &ScanOptions) -> Result<Self> {
-        reader.handle.check_readable()?;
+        reader.check()?;
         if let Some(tracked) = reader.tracked {
             tracked.add_range(reader.keyspace.id, &options.bounds);
         }
@@ -53,7 +53,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`rewind`](Self::rewind).
     pub fn seek_to_first(&mut self) -> Result<()> {
-        self.reader.handle.check_readable()?;
+        self.reader.check()?;
         self.inner.seek_to_first()?;
         self.note();
         Ok(())
@@ -64,7 +64,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`rewind`](Self::rewind).
     pub fn seek_to_last(&mut self) -> Result<()> {
-        self.reader.handle.check_readable()?;
+        self.reader.check()?;
         self.inner.seek_to_last()?;
         self.note();
         Ok(())
@@ -75,7 +75,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`rewind`](Self::rewind).
     pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
-        self.reader.handle.check_readable()?;
+        self.reader.check()?;
         if self.reverse {
             self.inner.seek_for_prev(key.as_ref())?
         } else {
@@ -91,7 +91,7 @@ impl<'a> Cursor<'a> {
     /// As [`rewind`](Self::rewind).
     #[allow(clippy::should_implement_trait, reason = "a cursor is not an iterator: its item stays where it is")]
     pub fn next(&mut self) -> Result<()> {
-        self.reader.handle.check_readable()?;
+        self.reader.check()?;
         match (self.valid(), self.reverse) {
             (false, _) => Ok(()),
             (true, false) => self.inner.next(),
@@ -106,7 +106,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`rewind`](Self::rewind).
     pub fn prev(&mut self) -> Result<()> {
-        self.reader.handle.check_readable()?;
+        self.reader.check()?;
         match (self.valid(), self.reverse) {
             (false, _) => Ok(()),
             (true, false) => self.inner.prev(),

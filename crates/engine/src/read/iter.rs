@@ -42,7 +42,7 @@ impl<'a> Iter<'a> {
     }
 
     fn advance(&mut self, from_high: bool) -> Result<Option<Item>> {
-        self.reader.handle.check_readable()?;
+        self.reader.check()?;
         if self.left == 0 || !self.move_cursor(from_high)? {
             self.done = true;
             return Ok(None);

@@ -22,7 +22,7 @@ impl Store {
 
 impl Reader<'_> {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Slice>> {
-        self.handle.check_readable()?;
+        self.check()?;
         if let Some(pending) = self.own_writes.and_then(|writes| writes.get(key)) {
             return Ok((!pending.is_deleted_at(self.mark.now_seconds())).then(|| pending.value()));
         }
@@ -31,7 +31,7 @@ impl Reader<'_> {
     }
 
     pub(crate) fn get_item(&self, key: &[u8]) -> Result<Option<Item>> {
-        self.handle.check_readable()?;
+        self.check()?;
         if let Some((key, pending)) = self.own_writes.and_then(|writes| writes.get_key_value(key)) {
             return Ok(
                 (!pending.is_deleted_at(self.mark.now_seconds())).then(|| pending.item(key, self.read_version()))

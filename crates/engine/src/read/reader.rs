@@ -5,8 +5,9 @@ use std::sync::Arc;
 use base::Version;
 use txn_oracle::ReadMark;
 
+use crate::Result;
 use crate::handle::Handle;
-use crate::keyspace::KeyspaceState;
+use crate::keyspace::{KeyspaceState, foreign};
 use crate::read::{Bounds, OverlaidCursor, PendingWrites, ScanOptions, Source, Visibility, VisibleCursor};
 use crate::super_version::{MemtableHandle, SuperVersion};
 use crate::txn::ReadTracker;
@@ -23,9 +24,17 @@ pub(crate) struct Reader<'a> {
     pub(crate) own_writes: Option<&'a PendingWrites>,
     /// Where a transaction notes what it read.
     pub(crate) tracked: Option<&'a ReadTracker>,
+    /// Whether the caller's keyspace is one of another store than its snapshot or transaction.
+    pub(crate) is_foreign: bool,
 }
 
 impl<'a> Reader<'a> {
+    /// What comes before every read.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.handle.check_readable()?;
+        if self.is_foreign { Err(foreign()) } else { Ok(()) }
+    }
+
     pub(crate) fn read_version(&self) -> Version {
         self.mark.version()
     }

@@ -10,7 +10,7 @@ use txn_oracle::ReadMark;
 use crate::batch::{Operation, check_sizes};
 use crate::entry::Expiry;
 use crate::handle::Handle;
-use crate::keyspace::KeyspaceState;
+use crate::keyspace::{KeyspaceState, foreign};
 use crate::read::{PendingWrites, Read, Reader, sealed};
 use crate::txn::validate::Validation;
 use crate::txn::{Pending, ReadTracker};
@@ -117,9 +117,10 @@ impl Txn {
         Untracked { txn: self }
     }
 
-    /// The same verbs for another keyspace.
+    /// The same verbs for another keyspace. Those of one of another store fail as an invalid argument.
     pub fn keyspace(&mut self, keyspace: &Keyspace) -> TxnKeyspace<'_> {
-        TxnKeyspace { state: Arc::clone(&keyspace.state), txn: self }
+        let is_foreign = keyspace.is_foreign_to(&self.handle);
+        TxnKeyspace { state: Arc::clone(&keyspace.state), is_foreign, txn: self }
     }
 
     /// The newest commit that its reads see.
@@ -213,6 +214,7 @@ impl Txn {
             mark: self.mark.clone(),
             own_writes: self.writes.get(&keyspace.id),
             tracked: counts.then_some(&self.reads),
+            is_foreign: false,
         }
     }
 }
@@ -255,6 +257,7 @@ impl Read for Untracked<'_> {}
 pub struct TxnKeyspace<'a> {
     txn: &'a mut Txn,
     state: Arc<KeyspaceState>,
+    is_foreign: bool,
 }
 
 impl TxnKeyspace<'_> {
@@ -271,6 +274,7 @@ impl TxnKeyspace<'_> {
     /// # Errors
     /// As [`Txn::insert`].
     pub fn insert_entry(&mut self, entry: Entry) -> Result<()> {
+        self.check()?;
         self.txn.put(self.state.id, entry)
     }
 
@@ -279,14 +283,19 @@ impl TxnKeyspace<'_> {
     /// # Errors
     /// As [`Txn::insert`].
     pub fn remove(&mut self, key: impl Into<Slice>) -> Result<()> {
+        self.check()?;
         self.txn.delete(self.state.id, key.into())
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.is_foreign { Err(foreign()) } else { Ok(()) }
     }
 }
 
 impl sealed::Sealed for TxnKeyspace<'_> {
     #[allow(private_interfaces, reason = "sealed")]
     fn reader(&self) -> Reader<'_> {
-        self.txn.reader_of(&self.state, true)
+        Reader { is_foreign: self.is_foreign, ..self.txn.reader_of(&self.state, true) }
     }
 }
 
