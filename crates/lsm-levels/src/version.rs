@@ -187,17 +187,35 @@ impl TreeVersion {
     /// range's ends: whoever merges them does.
     #[must_use]
     pub fn cursors(&self, range: KeyRange<'_>, options: CursorOptions) -> Vec<RunCursor> {
-        let level0 = self
-            .level0
-            .iter()
-            .filter(|table| range.overlaps(&table.meta().smallest.user_key, &table.meta().largest.user_key))
-            .map(|table| RunCursor::Table(table.table().cursor(options)));
+        let level0 = self.level0_in(range).map(|table| RunCursor::Table(table.table().cursor(options)));
         let sorted = self.sorted.iter().filter_map(|run| {
             let positions = run.overlapping(range);
             let cursor = || RunCursor::Level(LevelCursor::new(Arc::clone(run.tables()), positions.clone(), options));
             (!positions.is_empty()).then(cursor)
         });
         level0.chain(sorted).collect()
+    }
+
+    /// As [`cursors`](Self::cursors), over the tables alone that have a version above `version`; the others are not opened.
+    #[must_use]
+    pub fn cursors_newer_than(&self, version: Version, range: KeyRange<'_>, options: CursorOptions) -> Vec<RunCursor> {
+        let is_newer = |table: &&Arc<TableHandle>| table.meta().max_version > version;
+        let level0 = self.level0_in(range).filter(is_newer);
+        let level0 = level0.map(|table| RunCursor::Table(table.table().cursor(options)));
+        let sorted = self.sorted.iter().filter_map(|run| {
+            let newer: Arc<[_]> = run.slice(run.overlapping(range)).iter().filter(is_newer).cloned().collect();
+            let positions = 0..newer.len();
+            (!newer.is_empty()).then(|| RunCursor::Level(LevelCursor::new(newer, positions, options)))
+        });
+        level0.chain(sorted).collect()
+    }
+
+    /// Tables of level 0 that may hold keys of the range, newest first.
+    fn level0_in(&self, range: KeyRange<'_>) -> impl Iterator<Item = &Arc<TableHandle>> {
+        let overlaps = move |table: &&Arc<TableHandle>| {
+            range.overlaps(&table.meta().smallest.user_key, &table.meta().largest.user_key)
+        };
+        self.level0.iter().filter(overlaps)
     }
 
     /// Bytes of table files that hold keys of the range, estimated from the tables' indexes.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base::rng::Rng;
 use base::{Cursor, InternalKeyRef};
-use lsm_levels::{KeyRange, LevelCursor, RunCursor, prefix_end};
+use lsm_levels::{KeyRange, LevelCursor, MergeCursor, RunCursor, prefix_end};
 use proptest::prelude::*;
 use sstable::CursorOptions;
 use tree::{Entry, ListCursor, Tree, numbered, put};
@@ -131,6 +131,34 @@ fn tables_outside_the_range_get_no_cursor() {
     assert_eq!(shape(KeyRange::new(Bound::Unbounded, Bound::Excluded(b"0000"))), Vec::<usize>::new());
     let end = prefix_end(b"05").unwrap();
     assert_eq!(shape(KeyRange::new(Bound::Included(b"05"), Bound::Excluded(&end))), [0, 1], "all keys of a prefix");
+}
+
+#[test]
+fn tables_without_a_newer_version_get_no_cursor_where_only_newer_ones_are_wanted() {
+    let tree = Tree::new();
+    for (keys, version) in [(0..=9, 7), (0..=9, 9), (500..=509, 10)] {
+        tree.flush(numbered(keys, version));
+    }
+    for table in 0..10 {
+        tree.add(5, numbered(table * 100..=table * 100 + 50, table as u64));
+    }
+    let newer_than = |version, range: KeyRange<'_>| -> Vec<String> {
+        let sources = tree.version().cursors_newer_than(version, range, CursorOptions::default());
+        let mut merge = MergeCursor::new(sources);
+        merge.seek_to_first().unwrap();
+        let mut found = Vec::new();
+        while merge.valid() {
+            found.push(format!("{}@{}", merge.key().user_key.escape_ascii(), merge.key().version));
+            merge.next().unwrap();
+        }
+        found
+    };
+    assert_eq!(newer_than(10, KeyRange::ALL), Vec::<String>::new());
+    let firsts = |found: Vec<String>| -> Vec<String> {
+        found.into_iter().filter(|key| key.starts_with("0000") || key.contains("00@")).collect()
+    };
+    assert_eq!(firsts(newer_than(7, KeyRange::ALL)), ["0000@9", "0500@10", "0800@8", "0900@9"]);
+    assert_eq!(firsts(newer_than(6, KeyRange::closed(b"0000", b"0799"))), ["0000@9", "0000@7", "0500@10", "0700@7"]);
 }
 
 #[test]

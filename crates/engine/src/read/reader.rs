@@ -53,8 +53,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Every source of a view that may hold keys within the bounds, newest first. With `newer_than`, memtables that have no
-/// version above it are left out.
+/// Every source of a view that may hold keys within the bounds, newest first. With `newer_than`, memtables and tables
+/// that have no version above it are left out.
 pub(crate) fn sources(
     view: &SuperVersion,
     bounds: &Bounds,
@@ -67,6 +67,10 @@ pub(crate) fn sources(
     let mut sources = Vec::with_capacity(view.immutables.len() + 4);
     sources.extend(view.memtables().filter(is_new).map(|memtable| Source::Memtable(memtable.table.cursor())));
     let reading = CursorOptions { fill_cache: !options.no_fill_cache, read_ahead: !options.no_read_ahead };
-    sources.extend(view.version.cursors(bounds.as_range(), reading).into_iter().map(Source::Run));
+    let runs = match newer_than {
+        None => view.version.cursors(bounds.as_range(), reading),
+        Some(version) => view.version.cursors_newer_than(version, bounds.as_range(), reading),
+    };
+    sources.extend(runs.into_iter().map(Source::Run));
     sources
 }

@@ -106,3 +106,28 @@ fn conflict_on(store: &Store, keyspace: KeyspaceId, key: &[u8], version: Version
     );
     Error::new(ErrorKind::Conflict, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vfs::{Cause, Fault, FaultFs, FaultPlan, MemFs, Operation};
+
+    use crate::{IoMode, Options, Read, ScanOptions};
+
+    #[test]
+    fn a_commit_does_not_read_the_tables_of_its_ranges_again_that_have_nothing_new() {
+        let faults = FaultFs::over_memory(MemFs::new(1), FaultPlan::none());
+        let options = Options::new().inline_background().io_mode(IoMode::Pread).vfs(Arc::new(faults.clone()));
+        let db = options.open("/store").unwrap();
+        db.insert("a", "").unwrap();
+        db.flush().unwrap();
+        let mut txn = db.begin();
+        assert_eq!(txn.scan(ScanOptions::new().range("a".."c").fill_cache(false)).count(), 1);
+        db.insert("d", "").unwrap();
+        txn.insert("x", "").unwrap();
+        faults.arm(Fault::on(Operation::Read, Cause::Io).at_suffix(".sst").forever());
+        assert!(db.get("a").is_err(), "the table is not in memory");
+        txn.commit().unwrap();
+    }
+}
