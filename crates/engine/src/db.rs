@@ -1,5 +1,6 @@
 //! The store as its users hold it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -312,10 +313,9 @@ impl Read for Keyspace {
 }
 
 impl Handle {
-    fn reader_of(self: &Arc<Self>, keyspace: &Arc<KeyspaceState>) -> Reader<'static> {
-        let mark = self.oracle.register(TxnAccess::ReadOnly, self.clock.unix_seconds());
-        let (handle, keyspace) = (Arc::clone(self), Arc::clone(keyspace));
-        Reader { handle, keyspace, mark, own_writes: None, tracked: None, is_foreign: false }
+    fn reader_of<'a>(&'a self, keyspace: &'a KeyspaceState) -> Reader<'a> {
+        let mark = Cow::Owned(self.oracle.register(TxnAccess::ReadOnly, self.clock.unix_seconds()));
+        Reader { handle: self, keyspace, mark, own_writes: None, tracked: None, is_foreign: false }
     }
 
     fn close(&self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Read-only transactions.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,14 +35,17 @@ impl Snapshot {
         let (state, is_foreign) = (Arc::clone(&keyspace.state), keyspace.is_foreign_to(&self.handle));
         KeyspaceSnapshot { snapshot: self.clone(), state, is_foreign }
     }
+
+    fn reader_of<'a>(&'a self, keyspace: &'a KeyspaceState, is_foreign: bool) -> Reader<'a> {
+        let mark = Cow::Borrowed(&self.mark);
+        Reader { handle: &self.handle, keyspace, mark, own_writes: None, tracked: None, is_foreign }
+    }
 }
 
 impl sealed::Sealed for Snapshot {
     #[allow(private_interfaces, reason = "sealed")]
     fn reader(&self) -> Reader<'_> {
-        let keyspace = Arc::clone(&self.handle.default_keyspace);
-        let (handle, mark) = (Arc::clone(&self.handle), self.mark.clone());
-        Reader { handle, keyspace, mark, own_writes: None, tracked: None, is_foreign: false }
+        self.reader_of(&self.handle.default_keyspace, false)
     }
 }
 
@@ -64,10 +68,22 @@ pub struct KeyspaceSnapshot {
 impl sealed::Sealed for KeyspaceSnapshot {
     #[allow(private_interfaces, reason = "sealed")]
     fn reader(&self) -> Reader<'_> {
-        let (handle, mark) = (Arc::clone(&self.snapshot.handle), self.snapshot.mark.clone());
-        let (keyspace, is_foreign) = (Arc::clone(&self.state), self.is_foreign);
-        Reader { handle, keyspace, mark, own_writes: None, tracked: None, is_foreign }
+        self.snapshot.reader_of(&self.state, self.is_foreign)
     }
 }
 
 impl Read for KeyspaceSnapshot {}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Options, Read, ScanOptions};
+
+    #[test]
+    fn reads_of_a_snapshot_or_transaction_register_no_mark_of_their_own() {
+        let db = Options::new().open_in_memory().unwrap();
+        let (snapshot, txn) = (db.snapshot(), db.begin());
+        let reads = (snapshot.iter(), txn.iter(), snapshot.cursor(ScanOptions::new()).unwrap());
+        assert_eq!(db.metrics().open_marks, 2);
+        drop(reads);
+    }
+}

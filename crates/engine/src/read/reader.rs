@@ -1,5 +1,6 @@
 //! What one read call sees: which keyspace, up to which version, by which clock, with whose own writes on top.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base::Version;
@@ -17,10 +18,11 @@ use sstable::CursorOptions;
 /// The side of a read that does not depend on what is read.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
-    pub(crate) handle: Arc<Handle>,
-    pub(crate) keyspace: Arc<KeyspaceState>,
-    /// Registered before any view is pinned, so that no version that this reader needs is dropped.
-    pub(crate) mark: ReadMark,
+    pub(crate) handle: &'a Handle,
+    pub(crate) keyspace: &'a KeyspaceState,
+    /// Registered before any view is pinned, so that no version that this reader needs is dropped: that of a snapshot or
+    /// transaction, or one of its own.
+    pub(crate) mark: Cow<'a, ReadMark>,
     pub(crate) own_writes: Option<&'a PendingWrites>,
     /// Where a transaction notes what it read.
     pub(crate) tracked: Option<&'a ReadTracker>,

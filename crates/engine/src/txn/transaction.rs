@@ -1,5 +1,6 @@
 //! The read-write transaction.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -206,12 +207,12 @@ impl Txn {
         self.writes.entry(keyspace).or_default().insert(key, pending);
     }
 
-    fn reader_of(&self, keyspace: &Arc<KeyspaceState>, tracked: bool) -> Reader<'_> {
+    fn reader_of<'a>(&'a self, keyspace: &'a KeyspaceState, tracked: bool) -> Reader<'a> {
         let counts = tracked && self.isolation != Isolation::Unchecked;
         Reader {
-            handle: Arc::clone(&self.handle),
-            keyspace: Arc::clone(keyspace),
-            mark: self.mark.clone(),
+            handle: &self.handle,
+            keyspace,
+            mark: Cow::Borrowed(&self.mark),
             own_writes: self.writes.get(&keyspace.id),
             tracked: counts.then_some(&self.reads),
             is_foreign: false,
