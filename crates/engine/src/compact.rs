@@ -54,13 +54,15 @@ impl CompactReport {
 /// below the discard version, and no memtable escapes by being flushed in between.
 struct BeforePick {
     discard_version: Version,
-    view: Arc<SuperVersion>,
+    /// Held only where versions may be out of order, as it keeps memtables that were flushed meanwhile.
+    unordered: Option<Arc<SuperVersion>>,
 }
 
 impl BeforePick {
     fn of(store: &Store, keyspace: &KeyspaceState) -> Self {
         let discard_version = store.oracle.discard_version();
-        Self { discard_version, view: keyspace.pin_owned() }
+        let view = keyspace.pin_owned();
+        Self { discard_version, unordered: (!view.ordered).then_some(view) }
     }
 }
 
@@ -124,8 +126,10 @@ impl Store {
             discard_version: before.discard_version,
             expiry_now: self.oracle.oldest_now(now),
             versions_to_keep: self.options.versions_to_keep,
-            ordered: before.view.ordered,
-            memtables_hold_older: &|key, version| memtables_hold_older(&before.view, key, version),
+            ordered: before.unordered.is_none(),
+            memtables_hold_older: &|key, version| {
+                before.unordered.as_ref().is_some_and(|view| memtables_hold_older(view, key, version))
+            },
             grandparent_bytes_max: self.picker().options().grandparent_bytes_max,
         };
         let output = job.run(&context)?;
@@ -255,5 +259,22 @@ impl ValueDeaths for Store {
 
     fn clear(&self, ticket: u64) -> Result<(), lsm_levels::BoxError> {
         Ok(self.value_log.clear_deaths(&[ticket]).map_err(Error::from)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    #[test]
+    fn a_compaction_keeps_no_memtable_that_is_flushed_meanwhile() {
+        let db = Options::new().inline_background().open_in_memory().unwrap();
+        db.insert("a", "").unwrap();
+        let memtable = Arc::downgrade(&db.handle.default_keyspace.pin().active);
+        let before = BeforePick::of(&db.handle, &db.handle.default_keyspace);
+        db.flush().unwrap();
+        assert!(memtable.upgrade().is_none());
+        drop(before);
     }
 }
