@@ -214,6 +214,22 @@ fn blind_writes_never_conflict_and_get_for_update_always_does() {
 }
 
 #[test]
+fn reads_for_update_and_untracked_ones_are_there_for_every_keyspace() {
+    let db = db();
+    let other = db.keyspace("other", KeyspaceOptions::new()).unwrap();
+    let conflicts = |read: fn(&mut engine::TxnKeyspace<'_>), isolation| {
+        let mut txn = db.begin_with(TxnOptions::new().isolation(isolation));
+        read(&mut txn.keyspace(&other));
+        other.insert("k", "theirs").unwrap();
+        txn.insert("mine", "").unwrap();
+        txn.commit().is_err_and(|error| error.is_conflict())
+    };
+    assert!(conflicts(|txn| drop(txn.get_for_update("k").unwrap()), Isolation::Snapshot));
+    assert!(conflicts(|txn| drop(txn.get("k").unwrap()), Isolation::Serializable));
+    assert!(!conflicts(|txn| drop(txn.untracked().get("k").unwrap()), Isolation::Serializable));
+}
+
+#[test]
 fn a_part_of_a_range_that_was_not_walked_does_not_count() {
     let db = db();
     for key in ["a", "b", "c"] {

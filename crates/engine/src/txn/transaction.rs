@@ -107,15 +107,13 @@ impl Txn {
     /// # Errors
     /// As [`Read::get`].
     pub fn get_for_update(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
-        if self.isolation != Isolation::Unchecked {
-            self.reads.add_for_update(KeyspaceId(0), key.as_ref());
-        }
+        self.note_for_update(KeyspaceId(0), key.as_ref());
         self.get(key)
     }
 
     /// Reads that do not count towards conflicts.
     pub fn untracked(&self) -> Untracked<'_> {
-        Untracked { txn: self }
+        Untracked { txn: self, state: &self.handle.default_keyspace, is_foreign: false }
     }
 
     /// The same verbs for another keyspace. Those of one of another store fail as an invalid argument.
@@ -157,8 +155,8 @@ impl Txn {
     pub fn commit(self) -> Result<CommitInfo> {
         self.handle.check_writable()?;
         if self.writes.is_empty() {
-            let durability = self.options.durability.unwrap_or(self.handle.options.durability);
-            return Ok(CommitInfo { version: self.read_version(), durability });
+            // Nothing to be kept, and nothing waited for.
+            return Ok(CommitInfo { version: self.read_version(), durability: Durability::Os });
         }
         let reads = self
             .reads
@@ -207,6 +205,12 @@ impl Txn {
         self.writes.entry(keyspace).or_default().insert(key, pending);
     }
 
+    fn note_for_update(&self, keyspace: KeyspaceId, key: &[u8]) {
+        if self.isolation != Isolation::Unchecked {
+            self.reads.add_for_update(keyspace, key);
+        }
+    }
+
     fn reader_of<'a>(&'a self, keyspace: &'a KeyspaceState, tracked: bool) -> Reader<'a> {
         let counts = tracked && self.isolation != Isolation::Unchecked;
         Reader {
@@ -242,12 +246,14 @@ impl fmt::Debug for Txn {
 #[derive(Debug)]
 pub struct Untracked<'a> {
     txn: &'a Txn,
+    state: &'a KeyspaceState,
+    is_foreign: bool,
 }
 
 impl sealed::Sealed for Untracked<'_> {
     #[allow(private_interfaces, reason = "sealed")]
     fn reader(&self) -> Reader<'_> {
-        self.txn.reader_of(&self.txn.handle.default_keyspace, false)
+        Reader { is_foreign: self.is_foreign, ..self.txn.reader_of(self.state, false) }
     }
 }
 
@@ -286,6 +292,21 @@ impl TxnKeyspace<'_> {
     pub fn remove(&mut self, key: impl Into<Slice>) -> Result<()> {
         self.check()?;
         self.txn.delete(self.state.id, key.into())
+    }
+
+    /// Reads a key that the transaction means to write: see [`Txn::get_for_update`].
+    ///
+    /// # Errors
+    /// As [`Read::get`].
+    pub fn get_for_update(&mut self, key: impl AsRef<[u8]>) -> Result<Option<Slice>> {
+        self.check()?;
+        self.txn.note_for_update(self.state.id, key.as_ref());
+        self.get(key)
+    }
+
+    /// Reads that do not count towards conflicts.
+    pub fn untracked(&self) -> Untracked<'_> {
+        Untracked { txn: self.txn, state: &self.state, is_foreign: self.is_foreign }
     }
 
     fn check(&self) -> Result<()> {
