@@ -60,7 +60,7 @@ impl Db {
 
     /// Closes the store for all clones: flushes what is in memory, waits for background work, and reports what failed.
     /// Later calls, and reads of snapshots and iterators that are still held, fail with
-    /// [`Closed`](crate::ErrorKind::Closed). Closing twice is no error.
+    /// [`Closed`](crate::ErrorKind::Closed). Closing twice is no error; the second waits for the first.
     ///
     /// # Errors
     /// When something could not be written. Every acknowledged commit is in the logs all the same.
@@ -319,6 +319,8 @@ impl Handle {
     }
 
     fn close(&self) -> Result<()> {
+        // Held to the end, so that whoever closes as well waits for it. Taken before every other lock.
+        let mut locks = self.locks.lock();
         if !self.health.close() {
             return Ok(());
         }
@@ -327,7 +329,7 @@ impl Handle {
         self.store.wait_for_compactions();
         // Nothing is written any more, although keyspaces and iterators may still be held.
         self.store.levels.end();
-        self.locks.lock().clear();
+        locks.clear();
         ended
     }
 }
@@ -407,7 +409,7 @@ impl Store {
         Ok(Arc::clone(found))
     }
 
-    fn sync_all(&self) -> Result<()> {
+    pub(crate) fn sync_all(&self) -> Result<()> {
         // After a failure nothing can be said of what was acknowledged before it and is not yet durable.
         self.check_writable()?;
         let state = self.commit_state.lock();

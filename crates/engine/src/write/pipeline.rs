@@ -37,7 +37,8 @@ const IN_FLIGHT_MAX: u64 = 512;
 pub struct CommitInfo {
     /// The version that all of its entries carry; for a commit without entries, the version that it read.
     pub version: Version,
-    /// What it survives.
+    /// What it survives. An empty batch that asks for `Sync` waits until all commits up to its version are synced; a
+    /// transaction without writes waits for nothing, and says `Os`.
     pub durability: Durability,
 }
 
@@ -87,8 +88,12 @@ impl Store {
         let mut encoded = EncodedCommit::take();
         let result = self.encode(operations.clone(), &mut encoded).and_then(|()| {
             if encoded.len() == 0 {
-                let durability = options.durability.unwrap_or(self.options.durability);
-                return Ok(CommitInfo { version: self.oracle.visible(), durability });
+                let (version, durability) =
+                    (self.oracle.visible(), options.durability.unwrap_or(self.options.durability));
+                if durability == Durability::Sync {
+                    self.sync_all()?;
+                }
+                return Ok(CommitInfo { version, durability });
             }
             self.pacer.admit(encoded.bytes.len(), &*self.clock);
             self.commit_encoded(&mut encoded, operations, validation, options)
