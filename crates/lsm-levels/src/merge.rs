@@ -56,18 +56,6 @@ impl<C: Cursor> MergeCursor<C> {
         Self { sources, losers, winner: None, direction: Direction::Forward, passed: InternalKey::default() }
     }
 
-    /// The merged cursors, to take them back.
-    #[must_use]
-    pub fn into_sources(self) -> Vec<C> {
-        self.sources
-    }
-
-    /// Which source the entry comes from.
-    #[must_use]
-    pub fn source(&self) -> Option<usize> {
-        self.winner.map(|winner| winner.source)
-    }
-
     /// Positions every source, then plays all matches.
     fn restart(
         &mut self,

@@ -217,16 +217,4 @@ impl TreeVersion {
         };
         self.level0.iter().filter(overlaps)
     }
-
-    /// Bytes of table files that hold keys of the range, estimated from the tables' indexes.
-    #[must_use]
-    pub fn approximate_bytes(&self, first: &[u8], last: &[u8]) -> u64 {
-        self.all_tables()
-            .filter(|(_, table)| table.meta().overlaps(first, last))
-            .map(|(_, table)| {
-                let upto = table.table().approximate_offset(last);
-                upto.saturating_sub(table.table().approximate_offset(first))
-            })
-            .sum()
-    }
 }

@@ -65,7 +65,7 @@ impl Bounds {
     }
 
     pub(crate) fn of_prefix(prefix: &[u8]) -> Self {
-        Self { lower: prefix.to_vec(), upper: end_of_prefix(prefix) }
+        Self { lower: prefix.to_vec(), upper: lsm_levels::prefix_end(prefix) }
     }
 
     pub(crate) fn of_key(key: &[u8]) -> Self {
@@ -102,16 +102,6 @@ fn just_behind(key: &[u8]) -> Vec<u8> {
     behind.extend_from_slice(key);
     behind.push(0);
     behind
-}
-
-/// The first key behind all that start with `prefix`; `None` where there is none.
-fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|&byte| byte != u8::MAX)?;
-    let mut end = prefix.get(..=last)?.to_vec();
-    if let Some(byte) = end.last_mut() {
-        *byte += 1;
-    }
-    Some(end)
 }
 
 /// How to walk a keyspace.
