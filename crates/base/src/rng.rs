@@ -1,4 +1,4 @@
-//! Pseudo-random numbers (SplitMix64): tower heights, samples, tests. Never for keys or salts; those come from the
+//! Pseudo-random numbers (SplitMix64): samples, tests. Never for keys or salts; those come from the
 //! file system's entropy.
 
 /// A small generator with 64 bits of state. The same seed gives the same numbers, for ever.

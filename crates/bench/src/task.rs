@@ -16,6 +16,8 @@ use crate::latency::{Latencies, SCAN_GROUP};
 use crate::workload::Action;
 use crate::{Direction, Error, Parameters, Result, Store, Workload};
 
+/// Overwrites beside reads, however soon those end: so that a short run shows what they cost.
+const OVERWRITES_MIN: u64 = 100;
 /// Bytes of an append of the bare sync: a small commit's.
 const BARE_APPEND_BYTES: usize = 128;
 
@@ -206,11 +208,11 @@ impl<'a> Task<'a> {
         Ok(tally)
     }
 
-    /// Overwrites random keys until told to stop; returns the bytes written.
+    /// Overwrites random keys until told to stop, at least [`OVERWRITES_MIN`] of them; returns the bytes written.
     pub(crate) fn overwrite_until<S: Store>(&self, store: &S, stop: &AtomicBool) -> Result<u64> {
         let (mut rng, mut values) = (self.numbers(self.threads), self.values(self.threads));
         let (mut key, mut bytes) = (self.key_buffer(), 0);
-        while !stop.load(Ordering::Relaxed) {
+        while bytes < OVERWRITES_MIN * self.entry_bytes() || !stop.load(Ordering::Relaxed) {
             write_key(&mut key, rng.below(self.num));
             store.put(&key, values.next(), self.parameters.sync)?;
             bytes += self.entry_bytes();

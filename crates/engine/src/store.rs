@@ -1,9 +1,9 @@
 //! The store behind all handles: its parts, and what they share.
 //!
-//! Lock order: commit lock, install lock, then the leaves (`live_logs`, the syncer's, the oracle's and
-//! the layers' own). The keyspace-creation lock is taken before all of them. The manifest's lock is taken under none but
-//! the keyspace-creation lock, or under the commit lock to lease numbers; the install lock is taken under it. No file is read or written under the install lock, and
-//! no callback of the caller's runs under any.
+//! Lock order: the file locks' (held by a close to its end), keyspace-creation lock, commit lock, install lock, then the
+//! leaves (`live_logs`, the syncer's, the oracle's and the layers' own). The manifest's lock is taken under none but the
+//! keyspace-creation lock, or under the commit lock to lease numbers; the install lock is taken under it. No file is read
+//! or written under the install lock, and no callback of the caller's runs under any.
 
 use std::fmt;
 use std::sync::Arc;

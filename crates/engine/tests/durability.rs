@@ -10,7 +10,7 @@ use base::rng::Rng;
 use engine::{
     CompactOptions, Db, Durability, ErrorKind, IoMode, KeyspaceOptions, Options, Read, VerifyOptions, WriteBatch,
 };
-use vfs::{MemFs, Vfs};
+use vfs::{MemFs, MountKind, Vfs};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -129,8 +129,23 @@ fn what_is_no_store_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_network_file_system_is_warned_of_by_name() {
+    let vfs = MemFs::new(1);
+    vfs.mount(Path::new("/values"), MountKind::Network("nfs"));
+    let options = || tiny().vfs(Arc::new(vfs.clone())).value_dir("/values/of-store");
+    for _ in 0..2 {
+        let db = options().open("/store").unwrap();
+        let warnings = &db.recovery_report().warnings;
+        assert!(
+            matches!(&warnings[..], [one] if one.contains("/values/of-store") && one.contains("nfs")),
+            "{warnings:?}"
+        );
+    }
+}
+
+#[test]
 fn a_store_of_another_program_is_not_taken_for_a_damaged_one() {
-    let tables: [&[(&str, &str)]; 4] = [
+    let tables: [&[(&str, &str)]; 5] = [
         &[("CURRENT", "MANIFEST-000001\n"), ("MANIFEST-000001", "leveldb"), ("000003.log", "")],
         &[
             ("CURRENT", "MANIFEST-000004\n"),
@@ -140,6 +155,7 @@ fn a_store_of_another_program_is_not_taken_for_a_damaged_one() {
         ],
         &[("000008.sst", "table"), ("000009.wal", "log")],
         &[("CURRENT", ""), ("notes.txt", "mine")],
+        &[("MANIFEST-000001", "theirs")],
     ];
     for table in tables {
         let vfs = MemFs::new(1);

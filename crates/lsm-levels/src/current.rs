@@ -73,14 +73,6 @@ impl Current {
     fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
         let damaged = |what: &str| Error::from(Corruption::new(path, 0, what));
         let text = std::str::from_utf8(bytes).map_err(|_| damaged("CURRENT is not text"))?;
-        if let Some(name) = text.strip_suffix('\n').filter(|name| is_manifest_name_alone(name)) {
-            return Err(Error::Incompatible {
-                path: path.to_owned(),
-                what: "CURRENT of another program's store",
-                expected: HEAD.trim_end().to_owned(),
-                found: name.to_owned(),
-            });
-        }
         let mut lines = text.lines();
         let version = lines.next().and_then(|line| line.strip_prefix(HEAD));
         let version = version.ok_or_else(|| damaged("CURRENT does not start as one"))?;
@@ -110,12 +102,6 @@ impl Current {
         }
         Ok(current)
     }
-}
-
-/// What `CURRENT` holds in stores of LevelDB and of those that come from it.
-fn is_manifest_name_alone(text: &str) -> bool {
-    let digits = text.strip_prefix("MANIFEST-");
-    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -152,14 +138,6 @@ mod tests {
                 bytes[position] ^= 1 << bit;
                 assert!(matches!(decode(&bytes), Err(Error::Corruption(_))), "byte {position}, bit {bit}");
             }
-        }
-    }
-
-    #[test]
-    fn one_of_leveldb_is_incompatible() {
-        assert!(matches!(decode(b"MANIFEST-000001\n"), Err(Error::Incompatible { .. })));
-        for other in ["MANIFEST-000001", "MANIFEST-\n", "MANIFEST-00000x\n", "MANIFEST-000001\n\n"] {
-            assert!(matches!(decode(other.as_bytes()), Err(Error::Corruption(_))), "{other:?}");
         }
     }
 

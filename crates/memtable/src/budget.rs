@@ -1,8 +1,8 @@
 //! How many bytes of a memtable are spoken for, and by how many running reservations, in one atomic word.
 //!
 //! Invariants
-//! 1. The bytes spoken for never pass the capacity: they are those of finished inserts plus those that running
-//!    reservations may still use.
+//! 1. No reservation takes the bytes spoken for past the capacity: they are those of finished inserts plus those that
+//!    running reservations may still use. What the index takes is charged as it grows and may pass it.
 //! 2. Whoever sees no running reservation sees everything that the finished ones inserted.
 //!
 //! Called by the memtable and its reservations only.

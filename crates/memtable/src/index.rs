@@ -179,12 +179,21 @@ impl Index {
             let slots = &leaf.slots;
             let slot = slots.count_before(arena, target, false);
             let follows = slot.checked_sub(1).and_then(|slot| slots.node(slot)) == Some(before);
-            if follows && slots.len() < WIDTH {
+            // Behind the last node of a leaf the next leaf may begin before the key: with a node that was linked behind
+            // this one, but came to the index first.
+            if follows && slots.len() < WIDTH && (slot < slots.len() || self.next_is_behind(arena, leaf, target)) {
                 slots.insert(arena, slot, node, target.user_key());
                 return (hint, 0);
             }
         }
         self.insert_from_root(&mut writer, arena, node, target).unwrap_or((LeafNumber::NONE, 0))
+    }
+
+    /// Whether the leaf behind `leaf` begins at or behind a key.
+    fn next_is_behind(&self, arena: &Arena, leaf: &Leaf, target: &Target<'_>) -> bool {
+        let next = leaf.next.load(Ordering::Relaxed).checked_sub(1);
+        let next = next.and_then(|next| self.leaves.block(next));
+        next.is_none_or(|next| next.slots.count_before(arena, target, false) == 0)
     }
 
     /// The last leaf, and the node that should be the last one.

@@ -198,6 +198,19 @@ fn reservations_never_pass_the_capacity_and_give_all_back() {
 }
 
 #[test]
+fn of_two_reservations_of_which_one_fits_exactly_one_is_given() {
+    model(3, || {
+        let table = Memtable::new(2 * ENTRY_BYTES - 1);
+        let other = table.clone();
+        let reserving = thread::spawn(move || other.reserve(ENTRY_BYTES));
+        let mine = table.reserve(ENTRY_BYTES);
+        let theirs = reserving.join().unwrap();
+        // Both are held until here.
+        assert!(mine.is_ok() != theirs.is_ok(), "{mine:?}, {theirs:?}");
+    });
+}
+
+#[test]
 fn two_reservations_that_both_fit_can_both_insert() {
     model(2, || {
         let table = Memtable::new(2 * ENTRY_BYTES);

@@ -46,7 +46,7 @@ pub enum Compression {
         /// 1 (fast) to 22 (dense).
         level: i32,
     },
-    /// Chosen for each block: raw below 1 KiB and for bytes that look random, Snappy or Zstd by their entropy.
+    /// Chosen for each block: raw below 1 KiB, else Snappy or Zstd by the entropy of a sample; raw where that saves little.
     Adaptive,
 }
 

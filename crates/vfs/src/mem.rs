@@ -53,6 +53,7 @@ struct Inner {
     numbers: AtomicU64,
     entropy: Mutex<Rng>,
     space: Arc<Space>,
+    mounts: Mutex<Vec<(PathBuf, MountKind)>>,
     keeps_history: bool,
 }
 
@@ -79,6 +80,7 @@ impl MemFs {
                 numbers: AtomicU64::new(0),
                 entropy: Mutex::new(Rng::new(seed)),
                 space: Arc::new(Space::new(u64::MAX >> 1)),
+                mounts: Mutex::default(),
                 keeps_history,
             }),
         }
@@ -88,6 +90,11 @@ impl MemFs {
     /// Files that are removed count until nothing can bring them back.
     pub fn set_capacity(&self, bytes: u64) {
         self.inner.space.set_capacity(bytes);
+    }
+
+    /// Says that all below a path is on such a file system. It changes nothing else.
+    pub fn mount(&self, path: &Path, kind: MountKind) {
+        self.inner.mounts.lock().push((path.to_owned(), kind));
     }
 
     /// The sum of all files' lengths, those included that are removed but still open or not yet removed durably.
@@ -302,8 +309,11 @@ impl Vfs for MemFs {
         Ok(self.inner.space.available())
     }
 
-    fn mount_kind(&self, _path: &Path) -> Result<MountKind> {
-        Ok(MountKind::Local)
+    fn mount_kind(&self, path: &Path) -> Result<MountKind> {
+        let mounts = self.inner.mounts.lock();
+        let mount =
+            mounts.iter().filter(|(root, _)| path.starts_with(root)).max_by_key(|(root, _)| root.as_os_str().len());
+        Ok(mount.map_or(MountKind::Local, |(_, kind)| *kind))
     }
 
     fn fill_random(&self, bytes: &mut [u8]) -> Result<()> {

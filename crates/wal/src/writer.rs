@@ -1,4 +1,4 @@
-//! Appends records to a log, one for each group of commits.
+//! Appends records to a log, one for each commit.
 //!
 //! Invariants
 //! 1. A record is whole in the file before its end offset is returned, and only then can a sync claim it.
@@ -6,7 +6,7 @@
 //!    cut is durable; so no byte is ever written behind a torn record, and none at a place where old bytes could return.
 //! 3. An append allocates nothing: fragments are put together in one buffer that is as long as it will ever be.
 //!
-//! Called by the leader of a commit group, under the lock of the write queue.
+//! Called by whoever commits, under the commit lock.
 
 use std::path::Path;
 

@@ -9,7 +9,7 @@ const FILE_LINES_MAX: usize = 800;
 
 /// Crates that may hold `unsafe` code, and what for.
 const UNSAFE_CRATES: [(&str, &str); 4] = [
-    ("memtable", "the arena of the skiplist"),
+    ("memtable", "the arena of the list"),
     ("vfs", "mapped files"),
     ("schema", "generated accessors"),
     ("bench", "calls into the C library of a peer, behind a feature"),

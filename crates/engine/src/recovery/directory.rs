@@ -34,7 +34,20 @@ pub(super) fn prepare(
         None => vfs.create_dir_all(&files.dir)?,
     }
     refuse_foreign(vfs, files, access, options.create_if_missing)?;
-    for dir in [&files.dir, &files.value_dir] {
+    let mut locks = vec![lock(options, &files.lock(), access)?];
+    if files.has_own_value_dir() {
+        if access == Access::ReadWrite {
+            vfs.create_dir_all(&files.value_dir)?;
+        }
+        locks.push(lock(options, &files.value_lock(), access)?);
+    }
+    warn_of_network(vfs, files, report)?;
+    Ok(locks)
+}
+
+fn warn_of_network(vfs: &dyn Vfs, files: &StoreFiles, report: &mut RecoveryReport) -> Result<()> {
+    let value_dir = files.has_own_value_dir().then_some(&files.value_dir);
+    for dir in std::iter::once(&files.dir).chain(value_dir) {
         if vfs.metadata(dir)?.is_some()
             && let MountKind::Network(name) = vfs.mount_kind(dir)?
         {
@@ -44,25 +57,21 @@ pub(super) fn prepare(
             report.warnings.push(warning);
         }
     }
-    let mut locks = vec![lock(options, &files.lock(), access)?];
-    if files.has_own_value_dir() {
-        if access == Access::ReadWrite {
-            vfs.create_dir_all(&files.value_dir)?;
-        }
-        locks.push(lock(options, &files.value_lock(), access)?);
-    }
-    Ok(locks)
+    Ok(())
 }
 
 /// A directory is a store's by what its `CURRENT` begins with or, where that is damaged or missing, by a file with the
 /// magic of one; a new store's only if it holds nothing but what making one may have left.
 fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create: bool) -> Result<()> {
-    let foreign =
-        |found: String| Err(Error::incompatible(&files.dir, "not a store", "a store or an empty directory", found));
     if let Some(metadata) = vfs.metadata(&files.current())? {
-        let is_ours = metadata.kind == FileKind::File
-            && (part(vfs, &files.current(), 0, CURRENT_HEAD.len())? == CURRENT_HEAD || holds_magic(vfs, files)?);
-        return if is_ours { Ok(()) } else { foreign("the CURRENT of another program".to_owned()) };
+        let is_ours = (metadata.kind == FileKind::File
+            && part(vfs, &files.current(), 0, CURRENT_HEAD.len())? == CURRENT_HEAD)
+            || holds_magic(vfs, files)?;
+        if is_ours {
+            return Ok(());
+        }
+        let found = "that of another program";
+        return Err(Error::incompatible(&files.current(), "not a store", "the CURRENT of a store", found));
     }
     if let Some(rest) = rest_of_a_store(vfs, files)?
         && holds_magic(vfs, files)?
@@ -75,11 +84,20 @@ fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create:
     }
     for entry in vfs.list(&files.dir)? {
         let name = entry.name.to_str().unwrap_or_default();
-        if !["LOCK", "vlog", "CURRENT.tmp"].contains(&name) && !name.starts_with("MANIFEST-") {
-            return foreign(format!("no CURRENT, but {}", entry.name.display()));
+        let may_be_left = ["LOCK", "vlog", "CURRENT.tmp"].contains(&name)
+            || (name.starts_with("MANIFEST-") && is_unfinished(vfs, &files.dir.join(&entry.name))?);
+        if !may_be_left {
+            let found = format!("no CURRENT, but {}", entry.name.display());
+            return Err(Error::incompatible(&files.dir, "not a store", "a store or an empty directory", found));
         }
     }
     Ok(())
+}
+
+/// Whether a manifest may be one of ours, whose beginning may not have reached the disk.
+fn is_unfinished(vfs: &dyn Vfs, manifest: &Path) -> Result<bool> {
+    let begins = part(vfs, manifest, 0, MAGIC.len())?;
+    Ok(MAGIC.starts_with(&begins) || begins.iter().all(|byte| *byte == 0))
 }
 
 /// Whether a manifest, log or table begins or ends as ours do.

@@ -16,7 +16,7 @@ use base::sync::{Condvar, Mutex};
 use vlog::ValueLog;
 use wal::LogSync;
 
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A place in the sequence of write-ahead logs: everything before it was appended earlier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,15 +74,30 @@ impl LogSyncer {
             let is_wanted = |number: LogNumber| number < target.log || (number == target.log && target.offset > 0);
             let logs: Vec<_> = state.logs.iter().filter(|(number, _)| is_wanted(*number)).cloned().collect();
             drop(state);
-            let reached = sync_in_order(&logs, value_log).map(|reached| reached.max(target));
+            let mut round = Round { syncer: self, outcome: None };
+            round.outcome = Some(sync_in_order(&logs, value_log).map(|reached| reached.max(target)));
+            drop(round);
             state = self.state.lock();
-            state.syncing = false;
-            match reached {
-                Ok(reached) => state.advance(reached),
-                Err(cause) => state.failed = Some(cause),
-            }
-            self.round_done.notify_all();
         }
+    }
+}
+
+/// One turn of syncing; when it ends, in whatever way, those who wait are told.
+struct Round<'a> {
+    syncer: &'a LogSyncer,
+    outcome: Option<Result<LogPosition>>,
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        let mut state = self.syncer.state.lock();
+        state.syncing = false;
+        match self.outcome.take() {
+            Some(Ok(reached)) => state.advance(reached),
+            Some(Err(cause)) => state.failed = Some(cause),
+            None => state.failed = Some(Error::new(ErrorKind::Internal, "a sync panicked")),
+        }
+        self.syncer.round_done.notify_all();
     }
 }
 
