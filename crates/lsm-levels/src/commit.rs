@@ -260,6 +260,13 @@ impl Levels {
         self.manifest.lock().ended = true;
     }
 
+    /// Whether the next edit starts a fresh manifest, as the first one after opening does. It then syncs the directory
+    /// before `CURRENT` names the new manifest, and so the names of all files that were made before the edit.
+    #[must_use]
+    pub fn next_edit_starts_manifest(&self) -> bool {
+        self.manifest.lock().writer.is_none()
+    }
+
     /// Why no edit is taken any more, if that is so.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {

@@ -65,7 +65,7 @@ impl Store {
     /// Starts a run: a log and memtables to write to, and versions above all that an earlier run may have handed out.
     fn begin_run(&self) -> Result<()> {
         let mut state = self.commit_state.lock();
-        self.begin_log(&mut state)?;
+        self.begin_first_log(&mut state)?;
         let log = state.log.as_ref().map(LogWriter::number).unwrap_or_default();
         let ceiling = self.version_lease();
         let mut edit = VersionEdit::default().with_last_version(self.oracle.last_assigned());

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::LogNumber;
+use lsm_levels::Levels;
 use memtable::Reservation;
 use wal::{LogHeader, LogKind, LogWriter, WriterOptions};
 
@@ -27,6 +28,14 @@ pub(crate) struct Room {
     pub(crate) keyspace: Arc<KeyspaceState>,
     pub(crate) memtable: Arc<MemtableHandle>,
     pub(crate) reservation: Reservation,
+}
+
+/// When the name of a new log becomes durable. Before anything is acknowledged in it, in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NameSync {
+    Now,
+    /// The next edit starts a manifest, and syncs the directory before `CURRENT` names that.
+    ByNextEdit,
 }
 
 /// Why there is no room yet.
@@ -143,6 +152,18 @@ impl Store {
 
     /// Ends the active log and starts another. If the second part fails, the next write tries it again.
     pub(crate) fn begin_log(&self, state: &mut CommitState) -> Result<()> {
+        self.begin_log_named(state, |_| NameSync::Now)
+    }
+
+    /// As [`begin_log`](Self::begin_log), for the log with which a run begins.
+    pub(crate) fn begin_first_log(&self, state: &mut CommitState) -> Result<()> {
+        self.begin_log_named(state, |levels| {
+            if levels.next_edit_starts_manifest() { NameSync::ByNextEdit } else { NameSync::Now }
+        })
+    }
+
+    /// `name_sync` is asked once the log has its number, since that may take an edit.
+    fn begin_log_named(&self, state: &mut CommitState, name_sync: fn(&Levels) -> NameSync) -> Result<()> {
         if let Some(mut log) = state.log.take() {
             let ended = log.end();
             state.previous_log = PreviousLog { number: log.number(), end: log.len(), closed: ended.is_ok() };
@@ -152,8 +173,9 @@ impl Store {
             }
         }
         let (number, path) = self.new_log_number().map_err(|error| self.job_failed(error))?;
-        let log =
-            self.create_log(&path, number, state.previous_log).map_err(|error| self.log_begin_failed(&path, error))?;
+        let log = self
+            .create_log(&path, number, state.previous_log, name_sync(&self.levels))
+            .map_err(|error| self.log_begin_failed(&path, error))?;
         self.syncer.begin_log(number, log.sync_handle());
         self.live_logs.lock().push(LiveLog { number, bytes: log.len() });
         state.log = Some(log);
@@ -173,7 +195,13 @@ impl Store {
 
     /// Where the log before ends without a closing record, only the start of this one tells that it is whole: the start
     /// must be durable before anything is that replay finds behind it, and what is before it must be durable first.
-    fn create_log(&self, path: &Path, number: LogNumber, previous: PreviousLog) -> Result<LogWriter> {
+    fn create_log(
+        &self,
+        path: &Path,
+        number: LogNumber,
+        previous: PreviousLog,
+        name_sync: NameSync,
+    ) -> Result<LogWriter> {
         let header = LogHeader { store: self.id, number, kind: LogKind::Wal, value_log_head: self.value_log.head() };
         let allocated = self.options.log_preallocate_bytes();
         let options = WriterOptions { mode: self.options.log_mode, preallocate_bytes: allocated };
@@ -185,7 +213,9 @@ impl Store {
             self.syncer.sync_to(all_before, &self.value_log).inspect_err(|error| self.fail(error))?;
             log.sync_handle().sync()?;
         }
-        self.vfs.sync_dir(&self.files.dir)?;
+        if name_sync == NameSync::Now {
+            self.vfs.sync_dir(&self.files.dir)?;
+        }
         Ok(log)
     }
 
