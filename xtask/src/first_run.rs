@@ -29,6 +29,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     };
     cargo("build").args(["build", "--locked", "--release", "--package", "ratel"]).run()?;
     let work = target_dir().join("first-run");
+    if let Some(named) = &named
+        && named.canonicalize().map_err(at(named))?.starts_with(&work)
+    {
+        return Err(Failure::usage("first-run empties the folder of its stores; name a folder outside it"));
+    }
     clear(&work).map_err(at(&work))?;
     let tree = named.map_or_else(|| default_tree(&work), Ok)?;
     let tree = tree.canonicalize().map_err(at(&tree))?;

@@ -216,9 +216,9 @@ fn parse(name: &str) -> Option<Workload> {
         "readseq" => Action::ReadForward,
         "readreverse" => Action::ReadReverse,
         "readwhilewriting" => Action::ReadWhileWriting,
-        "open" | "openafterkill" | "open-after-kill" if threads.is_some() => return None,
+        "open" | "openafterkill" if threads.is_some() => return None,
         "open" => Action::Open,
-        "openafterkill" | "open-after-kill" => Action::OpenAfterKill,
+        "openafterkill" => Action::OpenAfterKill,
         _ => {
             if let Some(batch) = base.strip_prefix("fillbatch") {
                 Action::FillRandom { batch: Some(batch.parse().ok().filter(|batch| *batch > 0)?) }

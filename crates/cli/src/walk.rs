@@ -5,7 +5,7 @@
 //!    changes the tree: each name is opened in the open folder it stands in, never through a path.
 //! 2. What a name stands for is what is opened, not what was listed, and opening waits for nobody.
 //! 3. Nothing is passed over in silence: what cannot be stored or read is found as [`Found::Unfit`].
-//! 4. Memory is bounded by the names of one folder on each level of the path at hand, open files by three.
+//! 4. Memory is bounded by the names of one folder on each level of the path at hand, open files by four.
 //!
 //! Keys are paths below the root with `/` between names, as bytes; order is that of keys, in which a folder `a` stands
 //! behind a file `a-b`, since its files are `a/...`.

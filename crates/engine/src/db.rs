@@ -327,8 +327,10 @@ impl Handle {
         let ended = if self.is_read_only_open() { Ok(()) } else { self.store.end_run() };
         self.store.stop_workers();
         self.store.wait_for_compactions();
-        // Nothing is written any more, although keyspaces and iterators may still be held.
+        // Nothing is written any more, although keyspaces and iterators may still be held: no edit is taken, so no log can
+        // be begun, and whoever is under the commit lock by now is the last to append to one.
         self.store.levels.end();
+        self.store.commit_state.lock().log = None;
         locks.clear();
         ended
     }
@@ -426,11 +428,11 @@ impl Store {
         {
             let mut state = self.commit_state.lock();
             let keyspaces = self.keyspaces.load_full();
-            if keyspaces.iter().any(|keyspace| !keyspace.pin().active.table.is_empty()) {
+            if keyspaces.iter().any(|keyspace| keyspace.pin().active.is_in_use()) {
                 self.begin_log(&mut state)?;
             }
             for keyspace in keyspaces.iter() {
-                if !keyspace.pin().active.table.is_empty() {
+                if keyspace.pin().active.is_in_use() {
                     self.replace_active(&state, keyspace, 0)?;
                 }
                 waiting.extend(

@@ -103,7 +103,8 @@ impl Store {
         Ok(())
     }
 
-    /// Keyspaces without unflushed data need none of the older logs: they move on too, so that they keep no log, and a log that only they could need is not synced for their sake.
+    /// Keyspaces without unflushed data need none of the older logs: they move on too, so that they keep no log, and a log
+    /// that only they could need is not synced for their sake.
     ///
     /// They move no further than the flushing keyspace itself: the logs from there on may still be lost with the power,
     /// and that a keyspace needs only later ones would say that they cannot.
@@ -255,8 +256,9 @@ fn is_among(memtable: &Arc<MemtableHandle>, memtables: &[Arc<MemtableHandle>]) -
 
 #[cfg(test)]
 mod tests {
-    use crate::Options;
-    use crate::{Error, ErrorKind};
+    use base::{EntryMeta, EntryRef, InternalKeyRef};
+
+    use crate::{Error, ErrorKind, Options};
 
     /// A commit panics while it inserts; its memtable was switched already, and the flusher waited for the commit.
     #[test]
@@ -268,5 +270,24 @@ mod tests {
         store.fail(&Error::new(ErrorKind::Internal, "a commit panicked"));
         assert!(!store.flush_oldest().unwrap());
         assert!(store.version_of(&store.default_keyspace).level0().is_empty());
+    }
+
+    /// A commit has its room, and its record in the log, when everything is to be flushed, but nothing of it is inserted.
+    #[test]
+    fn a_flush_of_everything_waits_for_a_commit_that_has_not_inserted_yet() {
+        let db = Options::new().open_in_memory().unwrap();
+        let keyspace = &db.handle.store.default_keyspace;
+        let mut room = keyspace.pin().active.table.reserve(1_000).unwrap();
+        std::thread::scope(|scope| {
+            let flushing = scope.spawn(|| db.flush());
+            while keyspace.pin().immutables.is_empty() && !flushing.is_finished() {
+                std::thread::yield_now();
+            }
+            assert!(!flushing.is_finished(), "flushed without the commit");
+            room.insert(InternalKeyRef::new(b"key", 1), EntryRef::new(EntryMeta::put(), b"value")).unwrap();
+            drop(room);
+            flushing.join().unwrap().unwrap();
+        });
+        assert_eq!(db.handle.store.version_of(keyspace).level0().len(), 1);
     }
 }

@@ -39,6 +39,11 @@ impl MemtableHandle {
         LogNumber(self.log.load(Ordering::Acquire))
     }
 
+    /// Whether it holds an entry, or a commit has room in it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        !self.table.is_empty() || !self.table.is_idle()
+    }
+
     /// Keeps `segments` alive for as long as this memtable, before an entry that points into them is inserted.
     pub(crate) fn hold_segments(&self, segments: &Arc<SegmentSet>) {
         if !Arc::ptr_eq(&self.segments.load(), segments) {
@@ -76,7 +81,7 @@ impl SuperVersion {
     /// Where nothing waits to be flushed, the keyspace needs no log before `log` any more: the oldest log that it needs
     /// from now on. Requires: the commit lock.
     pub(crate) fn move_if_idle(&self, log: LogNumber) -> Option<LogNumber> {
-        let is_idle = self.immutables.is_empty() && self.active.table.is_empty() && self.active.table.is_idle();
+        let is_idle = self.immutables.is_empty() && !self.active.is_in_use();
         is_idle.then(|| LogNumber(self.active.log.fetch_max(log.0, Ordering::AcqRel).max(log.0)))
     }
 

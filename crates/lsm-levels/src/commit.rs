@@ -48,7 +48,8 @@ impl Levels {
     /// # Errors
     /// [`Error::EditRefused`] where it does not fit, and then nothing was written; [`Error::ManifestFull`] where the disk
     /// was full, and then it is certainly not there; a failed write or sync otherwise poisons the manifest, since the
-    /// edit may be there after all.
+    /// edit may be there after all. The first edit after opening starts a fresh manifest: until `CURRENT` may name that,
+    /// it fails with what failed, and is certainly not there.
     pub fn apply(&self, edit: VersionEdit) -> Result<Applied> {
         let (applied, installed) = self.apply_locked(&mut self.manifest.lock(), edit)?;
         // Outside the lock: with the last holder of a version, files go.

@@ -41,11 +41,10 @@ pub(crate) fn run(arguments: &Import) -> Result<Code, Failure> {
     drop(progress);
     let closed = db.close();
     let code = left_out.report(one, many);
-    if stored.is_ok() && closed.is_ok() {
-        totals.tell(started)?;
-    }
+    let told = if stored.is_ok() && closed.is_ok() { totals.tell(started) } else { Ok(()) };
     read.and(stored)?;
     closed?;
+    told?;
     Ok(code)
 }
 

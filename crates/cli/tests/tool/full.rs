@@ -1,6 +1,7 @@
 //! A disk that is full: a small file system in memory, mounted where only the tool sees it.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
@@ -17,7 +18,8 @@ fn on_small_disk(folder: &Folder, mib: u64, arguments: &[&str]) -> Option<Run> {
     };
     let staged = run(&mount).is_ok_and(|output| output.status.success());
     if !staged {
-        println!("skipped: this machine lets no one mount a small disk (unshare --user --mount, tmpfs)");
+        let reason = "this machine lets no one mount a small disk (unshare --user --mount, tmpfs)";
+        writeln!(std::io::stderr(), "skipped: a full disk, since {reason}").unwrap();
         return None;
     }
     let output = run(&format!("{mount} && exec \"$0\" \"$@\"")).unwrap();

@@ -1,6 +1,7 @@
 //! Progress is shown on a terminal and nowhere else.
 
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::folder::Folder;
@@ -25,7 +26,8 @@ fn folder(test: &str) -> Folder {
 #[test]
 fn long_work_shows_progress_on_a_terminal() {
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
-        println!("skipped: there is no `script` to make a terminal with");
+        writeln!(std::io::stderr(), "skipped: progress on a terminal, since there is no `script` to make one with")
+            .unwrap();
         return;
     }
     let folder = folder("shows_progress");

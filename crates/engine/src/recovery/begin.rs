@@ -44,14 +44,14 @@ impl Opening {
 
     /// Cuts each log where what counts of it ends and makes it durable, so that a tail that was dropped once can never
     /// come back, and no later log is synced before it; logs behind the end go, the newest first, since each names the one
-    /// before it. After a clean end there is nothing to do.
+    /// before it. What a clean close has closed is so already; a run that ended before its first edit may have left a log
+    /// behind that.
     fn end_logs(&self, parts: &Parts) -> Result<()> {
-        if parts.report.clean_shutdown {
-            return Ok(());
-        }
         let vfs = &self.options.vfs;
-        for (number, end) in &parts.replayed.entered {
-            wal::truncate_log(vfs, &self.files.log(*number), *end)?;
+        for log in &parts.replayed.entered {
+            if !(parts.report.clean_shutdown && log.closed) {
+                wal::truncate_log(vfs, &self.files.log(log.number), log.end)?;
+            }
         }
         for path in parts.replayed.set_aside.iter().rev() {
             vfs.remove_file(path)?;

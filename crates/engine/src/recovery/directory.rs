@@ -71,7 +71,7 @@ fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create:
             return Ok(());
         }
         let found = "that of another program";
-        return Err(Error::incompatible(&files.current(), "not a store", "the CURRENT of a store", found));
+        return Err(Error::incompatible(files.current(), "not a store", "the CURRENT of a store", found));
     }
     if let Some(rest) = rest_of_a_store(vfs, files)?
         && holds_magic(vfs, files)?

@@ -61,14 +61,24 @@ pub(super) struct Replayed {
     /// Memtables by keyspace, oldest first.
     pub(super) memtables: BTreeMap<KeyspaceId, Vec<Arc<MemtableHandle>>>,
     pub(super) last_version: Version,
-    /// Every log that counts, and where it ends, oldest first.
-    pub(super) entered: Vec<(LogNumber, u64)>,
+    /// Every log that counts, oldest first.
+    pub(super) entered: Vec<EnteredLog>,
     /// Logs behind the end, which do not count.
     pub(super) set_aside: Vec<PathBuf>,
     /// Every value that an entry of the logs points to, skipped entries included.
     pub(super) referenced: Vec<ValuePointer>,
     /// The value log's head when the oldest log was made; `None` where there is no log, or its header is lost.
     pub(super) value_log_head: Option<ValueLogHead>,
+}
+
+/// A log that counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EnteredLog {
+    pub(super) number: LogNumber,
+    /// Where it ends, in bytes.
+    pub(super) end: u64,
+    /// Whether its own closing record says so.
+    pub(super) closed: bool,
 }
 
 /// Where a log ends.
@@ -115,7 +125,8 @@ impl Logs {
             let mut log = self.logs.remove(0);
             report.logs += 1;
             let end = replay.log(&mut log, &mut replayed, report)?;
-            replayed.entered.push((log.number, end.offset));
+            let closed = end.cause.is_none();
+            replayed.entered.push(EnteredLog { number: log.number, end: end.offset, closed });
             let Some(cause) = end.cause else { continue };
             // An earlier recovery may have cut it here, and gone on in the next one.
             let continues = |next: &LogStart| (next.previous, next.previous_end) == (log.number, end.offset);

@@ -181,8 +181,7 @@ impl Opening {
         report.last_version = logged;
         let (oracle, order) = Oracle::new(last_version, last_version, &OracleOptions::default())
             .map_err(|error| Error::with_source(ErrorKind::Corruption, error.to_string(), error))?;
-        let live_logs =
-            replayed.entered.iter().map(|(number, bytes)| LiveLog { number: *number, bytes: *bytes }).collect();
+        let live_logs = replayed.entered.iter().map(|log| LiveLog { number: log.number, bytes: log.end }).collect();
         let mut keyspaces = Vec::new();
         for state in levels.keyspaces() {
             let memtables = replayed.memtables.remove(&state.id).unwrap_or_default();
@@ -194,8 +193,12 @@ impl Opening {
             .cloned()
             .ok_or_else(|| Error::new(ErrorKind::Corruption, "the manifest has no default keyspace"))?;
         let health = if self.access == Access::ReadOnly { HealthLatch::read_only() } else { HealthLatch::default() };
-        let (number, end) = replayed.entered.last().copied().unwrap_or_default();
-        let previous_log = PreviousLog { number, end, closed: report.clean_shutdown || number == LogNumber(0) };
+        let none_before = PreviousLog { number: LogNumber(0), end: 0, closed: true };
+        let previous_log = replayed.entered.last().map_or(none_before, |log| PreviousLog {
+            number: log.number,
+            end: log.end,
+            closed: log.closed,
+        });
         Ok(Store {
             id: levels.store(),
             vfs: Arc::clone(&self.options.vfs),

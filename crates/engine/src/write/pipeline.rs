@@ -131,7 +131,8 @@ impl Store {
         let ordered = self.order(encoded, operations, validation, &mut rooms, options)?;
         let version = ordered.in_flight.version();
         let _watch = PanicWatch::new(self);
-        let applied = insert_all(encoded, &mut rooms, version);
+        // Before the room is given up: a flush that waits for that must not take half a commit for a whole one.
+        let applied = insert_all(encoded, &mut rooms, version).inspect_err(|cause| self.fail(cause));
         rooms.clear();
         encoded.taken = rooms;
         let durable = applied.and_then(|()| match durability {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base::rng::Rng;
 use base::sync::Mutex;
 use stress::content::bytes;
-use vfs::{CrashMode, Operation};
+use vfs::{Cause, CrashMode, Fault, Operation};
 
 use crate::common::{DIR, Disk, fill, keyspace, number_of, put, put_synced, value_of};
 
@@ -100,4 +100,36 @@ fn no_version_is_used_twice_over_many_crashes() {
         disk = disk.crash(mode, rng.next_u64());
     }
     assert!(disk.open().get("key").unwrap().is_some() || newest > 0);
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST-")
+}
+
+/// A run after a clean close takes the log number in reserve, and dies before an edit says so.
+#[test]
+fn a_log_that_a_run_left_before_its_first_edit_is_neither_made_again_nor_taken_for_durable() {
+    let disk = Disk::new(32);
+    let db = disk.open();
+    put(&keyspace(&db, "default"), "before", b"1");
+    db.close().unwrap();
+    let id = disk.faults.arm(Fault::on(Operation::Create, Cause::Io).at_path(is_manifest));
+    disk.try_open().unwrap_err();
+    assert_eq!(disk.faults.hits(id), 1);
+    let left = disk.file_names(".wal").last().cloned().unwrap();
+    for interrupted in [disk.after_kill(), disk.crash(CrashMode::KeepNames, 1)] {
+        let db = interrupted.open();
+        let logs = interrupted.file_names(".wal");
+        assert!(logs.last().unwrap() > &left, "{left} is made again: {logs:?}");
+        let default = keyspace(&db, "default");
+        put(&default, "unsynced", b"2");
+        put_synced(&db, &default, "after", b"3");
+        for (mode, seed) in [(CrashMode::DropUnsynced, 0), (CrashMode::Random, 1), (CrashMode::Random, 2)] {
+            let db = interrupted.crash(mode, seed).open();
+            let default = keyspace(&db, "default");
+            for (key, value) in [("before", b"1"), ("unsynced", b"2"), ("after", b"3")] {
+                assert_eq!(value_of(&default, key).as_deref(), Some(&value[..]), "{mode:?}");
+            }
+        }
+    }
 }

@@ -91,16 +91,21 @@ fn a_power_loss_among_many_threads_leaves_a_prefix_with_every_synced_commit() {
     let mut rng = Rng::new(seed);
     let mut images = Vec::new();
     thread::scope(|scope| {
-        for writer in 0..WRITERS {
+        let spawn = |writer| {
             let (db, keyspaces, acknowledged) = (&db, &keyspaces, &acknowledged);
-            scope.spawn(move || write(db, keyspaces, writer, acknowledged));
-        }
+            scope.spawn(move || write(db, keyspaces, writer, acknowledged))
+        };
+        let writers: Vec<_> = (0..WRITERS).map(spawn).collect();
+        // A writer that ends by itself has failed, which the end of the scope tells.
+        let wait_until = |condition: &dyn Fn() -> bool| {
+            while !condition() && !writers.iter().any(thread::ScopedJoinHandle::is_finished) {
+                thread::yield_now();
+            }
+        };
         let mut next = 0;
         for image in 0..IMAGES {
             next += rng.below(40);
-            while acknowledged.count.load(Ordering::Acquire) < next {
-                thread::yield_now();
-            }
+            wait_until(&|| acknowledged.count.load(Ordering::Acquire) >= next);
             let mode = [CrashMode::DropUnsynced, CrashMode::KeepAll, CrashMode::Prefix, CrashMode::Random]
                 [(image % 4) as usize];
             let must = if mode == CrashMode::KeepAll { &acknowledged.all } else { &acknowledged.synced };
@@ -108,9 +113,7 @@ fn a_power_loss_among_many_threads_leaves_a_prefix_with_every_synced_commit() {
             let seed = rng.next_u64();
             images.push((disk.crash(mode, seed), must, format!("image {image} ({mode:?}, seed {seed})")));
         }
-        while db.metrics().background.flushes <= 2 {
-            thread::yield_now();
-        }
+        wait_until(&|| db.metrics().background.flushes > 2);
         acknowledged.done.store(true, Ordering::Release);
     });
     let background = db.metrics().background;

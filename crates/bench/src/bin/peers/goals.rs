@@ -14,7 +14,7 @@ pub(crate) fn first_light(workload: &str) -> Option<f64> {
         "readrandom" | "seekrandom10" | "seekrandom100" | "readwhilewriting" => 1.0,
         "readmissing" => 0.5,
         "readseq" | "readreverse" => 0.7,
-        "open" | "openafterkill" | "open-after-kill" => 1.0,
+        "open" | "openafterkill" => 1.0,
         _ if ["fillvalue-", "readvalue-", "ycsb-"].iter().any(|prefix| base.starts_with(prefix)) => 1.0,
         _ => return None,
     };
