@@ -173,6 +173,7 @@ fn unverified_reads_still_never_leave_their_record() {
 
 /// A file with a terabyte of holes behind what was written.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "only a real file system has holes")]
 fn a_length_that_no_memory_holds_is_damage() {
     let fixture = Fixture::new();
     let mut random = [0; 8];

@@ -90,3 +90,9 @@ pub(crate) fn difference(one: &Path, other: &Path) -> String {
     let output = Command::new("diff").args(["-r", "--no-dereference"]).arg(one).arg(other).output().expect("diff runs");
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
+
+/// Tells of a case that this machine cannot stage, past what the test harness captures.
+#[expect(clippy::explicit_write, reason = "`eprintln!` is captured")]
+pub(crate) fn skipped(case: &str) {
+    writeln!(std::io::stderr(), "skipped: {case}").unwrap();
+}

@@ -1,11 +1,10 @@
 //! A disk that is full: a small file system in memory, mounted where only the tool sees it.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use crate::folder::{Folder, Run};
+use crate::folder::{Folder, Run, skipped};
 
 /// Runs the tool with an empty disk of so many MiB mounted on `disk`; `None` where this machine does not allow it.
 fn on_small_disk(folder: &Folder, mib: u64, arguments: &[&str]) -> Option<Run> {
@@ -18,8 +17,7 @@ fn on_small_disk(folder: &Folder, mib: u64, arguments: &[&str]) -> Option<Run> {
     };
     let staged = run(&mount).is_ok_and(|output| output.status.success());
     if !staged {
-        let reason = "this machine lets no one mount a small disk (unshare --user --mount, tmpfs)";
-        writeln!(std::io::stderr(), "skipped: a full disk, since {reason}").unwrap();
+        skipped("a full disk, since this machine lets no one mount a small one (unshare --user --mount, tmpfs)");
         return None;
     }
     let output = run(&format!("{mount} && exec \"$0\" \"$@\"")).unwrap();

@@ -1,10 +1,9 @@
 //! Progress is shown on a terminal and nowhere else.
 
 use std::fs;
-use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::folder::Folder;
+use crate::folder::{Folder, skipped};
 
 /// Commands that may take long, and what they say meanwhile.
 const LONG: [(&str, &str); 5] = [
@@ -26,8 +25,7 @@ fn folder(test: &str) -> Folder {
 #[test]
 fn long_work_shows_progress_on_a_terminal() {
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
-        writeln!(std::io::stderr(), "skipped: progress on a terminal, since there is no `script` to make one with")
-            .unwrap();
+        skipped("progress on a terminal, since there is no `script` to make one with");
         return;
     }
     let folder = folder("shows_progress");
