@@ -13,7 +13,7 @@ use crate::{Error, ErrorKind, Result};
 pub enum Health {
     /// Reads and writes go on.
     Ok,
-    /// Writers are being slowed or held until flush and compaction catch up.
+    /// Writers are held until flush and compaction catch up.
     Stalled,
     /// Reads go on, writes fail with this cause.
     ReadOnly(Error),

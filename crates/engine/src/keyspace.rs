@@ -44,6 +44,13 @@ impl KeyspaceState {
         self.view.load()
     }
 
+    /// Pins the current view first, and then lets `look` say up to which version it is to be read: what the view no longer
+    /// holds was dropped before, and so is not needed at any version that is visible by then.
+    pub(crate) fn pin_then<T>(&self, look: impl FnOnce() -> T) -> (arc_swap::Guard<Arc<SuperVersion>>, T) {
+        let view = self.pin();
+        (view, look())
+    }
+
     /// Pins the current view for as long as the caller likes.
     pub(crate) fn pin_owned(&self) -> Arc<SuperVersion> {
         self.view.load_full()

@@ -8,7 +8,9 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-/// Immutable shared bytes. Cloning is O(1); the bytes may be a part of a mapped file, which a clone keeps mapped.
+/// Immutable shared bytes. Cloning is O(1); the bytes may be a part of a mapped file, which a clone keeps mapped: a value from
+/// the value log is. One that stands in the tree, below the value threshold, is copied: that costs less than to count those who
+/// hold its block.
 #[derive(Clone, Default)]
 pub struct Slice(Bytes);
 

@@ -1,7 +1,14 @@
 //! What one thread sees of a store in memory, without flush or reopen.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test panics")]
 
-use engine::{Db, Entry, ErrorKind, Isolation, KeyspaceOptions, Options, Read, ScanOptions, TxnOptions, WriteBatch};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::clock::ManualClock;
+use engine::{
+    CompactOptions, Db, Entry, ErrorKind, Isolation, KeyspaceOptions, Options, Read, ScanOptions, TxnOptions,
+    WriteBatch,
+};
 
 fn db() -> Db {
     Options::new().open_in_memory().unwrap()
@@ -272,6 +279,29 @@ fn expired_entries_are_gone_and_meta_comes_back() {
     assert_eq!(item.user_meta(), 9);
     assert!(item.expires_at().is_some());
     assert!(db.versions("old").next().unwrap().unwrap().is_deleted_or_expired());
+}
+
+/// The clock goes past the expiry, and a compaction drops what is expired to all who come now.
+#[test]
+fn an_entry_stays_for_a_snapshot_that_began_before_it_expired() {
+    let clock = Arc::new(ManualClock::new(1_000));
+    let db = Options::new().clock(Arc::<ManualClock>::clone(&clock)).inline_background().open_in_memory().unwrap();
+    db.insert_entry(Entry::new("key", "v").ttl(Duration::from_secs(10))).unwrap();
+    let snapshot = db.snapshot();
+    clock.advance(Duration::from_secs(11));
+    for _ in 0..2 {
+        db.flush().unwrap();
+        db.compact(.., CompactOptions::new()).unwrap();
+        assert_eq!(db.get("key").unwrap(), None);
+        assert_eq!(snapshot.get("key").unwrap().unwrap(), "v", "two reads of one snapshot differ");
+        assert_eq!(keys(snapshot.iter()), ["key"]);
+        db.insert("other", "makes the next compaction one").unwrap();
+    }
+    drop(snapshot);
+    db.insert("another", "one").unwrap();
+    db.flush().unwrap();
+    db.compact(.., CompactOptions::new()).unwrap();
+    assert_eq!(db.versions("key").count(), 0, "nobody needs it any more");
 }
 
 #[test]

@@ -10,12 +10,10 @@ use crate::super_version::{MemtableHandle, PinnedSegments, SuperVersion};
 use crate::{Error, ErrorKind, Result, Slice};
 
 impl Store {
-    /// The value of a key as of now. The view is pinned first and the version is taken second: what the view no longer
-    /// holds was dropped before the pin, and so was not needed at any version that is visible by now.
+    /// The value of a key as of now.
     pub(crate) fn get_now(&self, keyspace: &KeyspaceState, key: &[u8]) -> Result<Option<Slice>> {
         self.health.check_readable()?;
-        let view = keyspace.pin();
-        let read = self.oracle.visible();
+        let (view, read) = keyspace.pin_then(|| self.oracle.visible());
         value_in(&view, key, read, || self.clock.unix_seconds())
     }
 }
@@ -96,6 +94,22 @@ fn segments_of(view: &SuperVersion, memtable: Option<&MemtableHandle>) -> Pinned
 mod tests {
     use super::*;
     use crate::Options;
+
+    /// Right after a reader has taken its version, what that needs is overwritten, flushed and dropped.
+    #[test]
+    fn what_a_pinned_view_holds_is_there_for_every_version_taken_after_it() {
+        let db = Options::new().inline_background().open_in_memory().unwrap();
+        db.insert("key", "old").unwrap();
+        let (view, read) = db.handle.default_keyspace.pin_then(|| {
+            let read = db.handle.oracle.visible();
+            db.insert("key", "new").unwrap();
+            db.flush().unwrap();
+            db.compact(.., crate::CompactOptions::new()).unwrap();
+            assert_eq!(db.versions("key").count(), 1, "the old version was not dropped");
+            read
+        });
+        assert_eq!(value_in(&view, b"key", read, || 0).unwrap().unwrap(), "old");
+    }
 
     /// A reader pins its view, the value log rolls, a value of the new segment goes into the memtable that the reader has
     /// pinned and becomes visible, and only then the reader takes its version: it finds a pointer that its view's own

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use engine::{CompactOptions, ErrorKind, Read, WriteBatch};
+use engine::{CommitOutcome, CompactOptions, ErrorKind, Read, WriteBatch, WriteOptions};
 use stress::content::bytes;
 use vfs::{Cause, Fault, Operation};
 
@@ -78,6 +79,29 @@ fn a_memtable_is_flushed_only_once_nobody_inserts_into_it() {
         let db = left.open();
         assert_eq!(keyspace(&db, "default").iter().count() as u64, 2 * ROUNDS * KEYS);
     }
+}
+
+/// Nothing can be flushed, and a write does not want to wait for that any longer.
+#[test]
+fn a_write_that_finds_no_room_in_its_time_is_stalled_and_not_applied() {
+    let disk = Disk::new(28);
+    let gate = Gate::default();
+    let db = disk.open_with_threads();
+    let default = keyspace(&db, "default");
+    gate.install(&disk.faults, makes_table);
+    let options = WriteOptions::new().stall_timeout(Duration::from_millis(1));
+    let write = |key: u64| {
+        let mut batch = WriteBatch::new();
+        batch.keyspace(&default).insert(format!("{key:05}"), bytes(key, 400)).unwrap();
+        db.write_with(batch, options.clone())
+    };
+    let (written, error) = (0..).find_map(|key| write(key).err().map(|error| (key, error))).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Stalled, "{error}");
+    assert_eq!(error.commit_outcome(), Some(CommitOutcome::NotApplied));
+    assert!(db.metrics().background.stalls > 0);
+    gate.open();
+    put(&default, "a write that waits", b"goes on");
+    assert_eq!(default.iter().count() as u64, written + 1);
 }
 
 /// Whoever opens the store once the lock is free must be alone in the directory.

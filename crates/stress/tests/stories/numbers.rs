@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base::rng::Rng;
 use base::sync::Mutex;
+use engine::ErrorKind;
 use stress::content::bytes;
 use vfs::{Cause, CrashMode, Fault, Operation};
 
@@ -100,6 +101,21 @@ fn no_version_is_used_twice_over_many_crashes() {
         disk = disk.crash(mode, rng.next_u64());
     }
     assert!(disk.open().get("key").unwrap().is_some() || newest > 0);
+}
+
+/// The manifest has lost the edit that made a keyspace; a log has a commit to it.
+#[test]
+fn a_commit_to_a_keyspace_that_was_never_made_is_corruption() {
+    let disk = Disk::new(33);
+    let db = disk.open();
+    let manifest = disk.memory.files().into_iter().find(|path| is_manifest(path)).unwrap();
+    let len = disk.memory.read(&manifest).unwrap().len();
+    put(&keyspace(&db, "new"), "key", b"value");
+    let left = disk.after_kill();
+    left.memory.edit(&manifest, |bytes| bytes.truncate(len)).unwrap();
+    let error = left.try_open().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corruption);
+    assert!(error.to_string().contains("never made"), "{error}");
 }
 
 fn is_manifest(path: &Path) -> bool {
