@@ -93,7 +93,7 @@ fn segments_of(view: &SuperVersion, memtable: Option<&MemtableHandle>) -> Pinned
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Options;
+    use crate::{Options, Read};
 
     /// Right after a reader has taken its version, what that needs is overwritten, flushed and dropped.
     #[test]
