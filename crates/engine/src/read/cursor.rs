@@ -4,7 +4,7 @@ use std::fmt;
 
 use base::{EntryKind, Version};
 
-use crate::read::{Item, OverlaidCursor, Reader, ScanOptions};
+use crate::read::{Item, MOVES_BEFORE_REPIN, OverlaidCursor, Reader, ScanOptions};
 use crate::{Result, Slice};
 
 /// A position among the keys of a scan, moved at will in both directions.
@@ -26,18 +26,20 @@ use crate::{Result, Slice};
 pub struct Cursor<'a> {
     inner: OverlaidCursor<'a>,
     reader: Reader<'a>,
-    reverse: bool,
+    options: ScanOptions,
+    /// Moves by one since the view was last compared with the current one.
+    moves: u32,
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(reader: Reader<'a>, options: &ScanOptions) -> Result<Self> {
+    pub(crate) fn new(reader: Reader<'a>, options: ScanOptions) -> Result<Self> {
         reader.check()?;
         if let Some(tracked) = reader.tracked {
             tracked.add_range(reader.keyspace.id, &options.bounds);
         }
         let view = reader.pin();
-        let inner = reader.cursor(&view, options, options.bounds.clone());
-        Ok(Self { inner, reader, reverse: options.reverse })
+        let inner = reader.cursor(&view, &options, options.bounds.clone());
+        Ok(Self { inner, reader, options, moves: 0 })
     }
 
     /// Moves to the first key (the last one of a reverse scan).
@@ -45,7 +47,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// When a table cannot be read, or the store was closed; the same holds for all moves.
     pub fn rewind(&mut self) -> Result<()> {
-        if self.reverse { self.seek_to_last() } else { self.seek_to_first() }
+        if self.options.reverse { self.seek_to_last() } else { self.seek_to_first() }
     }
 
     /// Moves to the first key.
@@ -53,7 +55,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`rewind`](Self::rewind).
     pub fn seek_to_first(&mut self) -> Result<()> {
-        self.reader.check()?;
+        self.prepare_seek()?;
         self.inner.seek_to_first()?;
         self.note();
         Ok(())
@@ -64,7 +66,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`rewind`](Self::rewind).
     pub fn seek_to_last(&mut self) -> Result<()> {
-        self.reader.check()?;
+        self.prepare_seek()?;
         self.inner.seek_to_last()?;
         self.note();
         Ok(())
@@ -75,8 +77,8 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`rewind`](Self::rewind).
     pub fn seek(&mut self, key: impl AsRef<[u8]>) -> Result<()> {
-        self.reader.check()?;
-        if self.reverse {
+        self.prepare_seek()?;
+        if self.options.reverse {
             self.inner.seek_for_prev(key.as_ref())?
         } else {
             self.inner.seek(key.as_ref())?
@@ -91,8 +93,8 @@ impl<'a> Cursor<'a> {
     /// As [`rewind`](Self::rewind).
     #[allow(clippy::should_implement_trait, reason = "a cursor is not an iterator: its item stays where it is")]
     pub fn next(&mut self) -> Result<()> {
-        self.reader.check()?;
-        match (self.valid(), self.reverse) {
+        self.prepare_step()?;
+        match (self.valid(), self.options.reverse) {
             (false, _) => Ok(()),
             (true, false) => self.inner.next(),
             (true, true) => self.inner.prev(),
@@ -106,14 +108,26 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`rewind`](Self::rewind).
     pub fn prev(&mut self) -> Result<()> {
-        self.reader.check()?;
-        match (self.valid(), self.reverse) {
+        self.prepare_step()?;
+        match (self.valid(), self.options.reverse) {
             (false, _) => Ok(()),
             (true, false) => self.inner.prev(),
             (true, true) => self.inner.next(),
         }?;
         self.note();
         Ok(())
+    }
+
+    fn prepare_seek(&mut self) -> Result<()> {
+        self.moves = 0;
+        self.reader.check()?;
+        self.reader.repin(&mut self.inner, &self.options);
+        Ok(())
+    }
+
+    fn prepare_step(&mut self) -> Result<()> {
+        self.moves += 1;
+        if self.moves == MOVES_BEFORE_REPIN { self.prepare_seek() } else { self.reader.check() }
     }
 
     /// Notes the key that the cursor has come to, for transactions of which only such keys count as read.

@@ -6,20 +6,20 @@ use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::read::{Bounds, Item, OverlaidCursor, Reader, ScanOptions};
-use crate::super_version::SuperVersion;
+use crate::read::{Bounds, Item, MOVES_BEFORE_REPIN, OverlaidCursor, Reader, ScanOptions};
 use crate::txn::TrackedRange;
 
 /// Items of a scan, in key order; `.rev()` and `next_back` walk from the other end. An error ends it, as an item.
 pub struct Iter<'a> {
     reader: Reader<'a>,
-    view: Option<Arc<SuperVersion>>,
     options: ScanOptions,
     bounds: Bounds,
     low: Option<OverlaidCursor<'a>>,
     high: Option<OverlaidCursor<'a>>,
     tracked: Option<TrackedRange<'a>>,
     left: usize,
+    /// Steps since the views were last compared with the current one.
+    moves: u32,
     done: bool,
 }
 
@@ -29,22 +29,25 @@ impl<'a> Iter<'a> {
         let bounds = options.bounds.clone();
         let tracked = reader.tracked.map(|tracked| tracked.begin_range(reader.keyspace.id, bounds.clone()));
         let (left, done) = (options.limit.unwrap_or(usize::MAX), false);
-        Self { reader, view: None, options, bounds, low: None, high: None, tracked, left, done }
+        Self { reader, options, bounds, low: None, high: None, tracked, left, moves: 0, done }
     }
 
     fn step(&mut self, from_high: bool) -> Option<Result<Item>> {
         if self.done {
             return None;
         }
-        let item = self.advance(from_high).transpose()?;
-        self.done = item.is_err();
-        Some(item)
+        let item = self.advance(from_high).transpose();
+        if !matches!(item, Some(Ok(_))) {
+            self.done = true;
+            (self.low, self.high) = (None, None);
+        }
+        item
     }
 
     fn advance(&mut self, from_high: bool) -> Result<Option<Item>> {
         self.reader.check()?;
+        self.repin_if_due();
         if self.left == 0 || !self.move_cursor(from_high)? {
-            self.done = true;
             return Ok(None);
         }
         self.left -= 1;
@@ -57,7 +60,6 @@ impl<'a> Iter<'a> {
             if let Some(tracked) = &mut self.tracked {
                 tracked.exhausted();
             }
-            self.done = true;
             return Ok(None);
         }
         if let Some(tracked) = &mut self.tracked {
@@ -66,9 +68,20 @@ impl<'a> Iter<'a> {
         moved.item().map(Some)
     }
 
+    /// Also the end that does not move lets its view go.
+    fn repin_if_due(&mut self) {
+        self.moves += 1;
+        if self.moves == MOVES_BEFORE_REPIN {
+            self.moves = 0;
+            for end in [&mut self.low, &mut self.high].into_iter().flatten() {
+                self.reader.repin(end, &self.options);
+            }
+        }
+    }
+
     /// Moves one end to its next entry; `false` if there is none.
     fn move_cursor(&mut self, from_high: bool) -> Result<bool> {
-        let end = if from_high { &mut self.high } else { &mut self.low };
+        let (end, other) = if from_high { (&mut self.high, &self.low) } else { (&mut self.low, &self.high) };
         let valid = match end {
             Some(cursor) => {
                 if from_high {
@@ -79,8 +92,9 @@ impl<'a> Iter<'a> {
                 cursor.valid()
             }
             None => {
-                let view = self.view.get_or_insert_with(|| self.reader.pin());
-                let cursor = end.insert(self.reader.cursor(view, &self.options, self.bounds.clone()));
+                let shared = other.as_ref().map(|other| Arc::clone(other.store().view()));
+                let view = shared.unwrap_or_else(|| self.reader.pin());
+                let cursor = end.insert(self.reader.cursor(&view, &self.options, self.bounds.clone()));
                 if from_high {
                     cursor.seek_to_last()?
                 } else {

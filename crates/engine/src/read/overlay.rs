@@ -60,6 +60,15 @@ impl<'a> OverlaidCursor<'a> {
         Self { store, own }
     }
 
+    /// The part that walks the store.
+    pub(crate) fn store(&self) -> &VisibleCursor {
+        &self.store
+    }
+
+    pub(crate) fn store_mut(&mut self) -> &mut VisibleCursor {
+        &mut self.store
+    }
+
     pub(crate) fn valid(&self) -> bool {
         self.store.valid() || self.own.as_ref().is_some_and(|own| own.current.is_some())
     }

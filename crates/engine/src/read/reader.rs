@@ -49,8 +49,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn cursor(&self, view: &Arc<SuperVersion>, options: &ScanOptions, bounds: Bounds) -> OverlaidCursor<'a> {
         let (read, now) = (self.mark.version(), self.mark.now_seconds());
         let visibility = Visibility { read, since: options.since, now, all_versions: options.all_versions };
-        let sources = sources(view, &bounds, options, None);
-        let store = VisibleCursor::new(Arc::clone(view), MergeCursor::new(sources), bounds, visibility);
+        let merge = MergeCursor::new(sources(view, &bounds, options, None));
+        let store = VisibleCursor::new(Arc::clone(view), merge, bounds, visibility);
         OverlaidCursor::new(store, self.own_writes, read, now)
     }
 }

@@ -72,7 +72,7 @@ pub trait Read: sealed::Sealed {
     /// # Errors
     /// As [`get`](Self::get).
     fn cursor(&self, options: ScanOptions) -> Result<Cursor<'_>> {
-        Cursor::new(self.reader(), &options)
+        Cursor::new(self.reader(), options)
     }
 
     /// The item with the least key.

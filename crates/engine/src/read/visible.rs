@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //! 1. Moving forward, the merge stands on the entry that is shown. Moving backward, it stands before all entries of the
-//!    key that is shown, which is kept aside, since a key's newest version comes last that way.
+//!    key that is shown, which is kept aside, since a key's newest version comes last that way. Over a view that was
+//!    exchanged, what is shown is kept aside and the merge is positioned by the next move.
 //! 2. After an error the cursor stands nowhere.
 
 use std::sync::Arc;
@@ -42,6 +43,8 @@ enum State {
     Forward,
     /// The shown entry is kept aside; the merge stands before it.
     Backward,
+    /// The shown entry is kept aside; the merge stands nowhere.
+    Aside,
 }
 
 /// A cursor over what one reader sees.
@@ -52,12 +55,12 @@ pub(crate) struct VisibleCursor {
     visibility: Visibility,
     segments: PinnedSegments,
     state: State,
-    /// The key that is passed over (forward) or shown (backward).
+    /// The key that is passed over (forward) or shown (kept aside).
     key: InternalKey,
-    /// The encoded entry that is shown (backward).
+    /// The encoded entry that is shown (kept aside).
     entry: Vec<u8>,
     /// Keeps memtables, tables and segments alive.
-    _view: Arc<SuperVersion>,
+    view: Arc<SuperVersion>,
 }
 
 impl VisibleCursor {
@@ -69,7 +72,25 @@ impl VisibleCursor {
     ) -> Self {
         let segments = PinnedSegments::of(&view);
         let (key, entry) = (InternalKey::default(), Vec::new());
-        Self { merge, bounds, visibility, segments, state: State::Nowhere, key, entry, _view: view }
+        Self { merge, bounds, visibility, segments, state: State::Nowhere, key, entry, view }
+    }
+
+    /// Goes on from where it stands over another view, of which `merge` has the sources. Requires: the reader sees the
+    /// same there.
+    pub(crate) fn repin(&mut self, view: Arc<SuperVersion>, merge: MergeCursor<Source>) {
+        if self.state == State::Forward {
+            self.keep_aside();
+        }
+        if self.valid() {
+            self.state = State::Aside;
+        }
+        self.segments = PinnedSegments::of(&view);
+        self.merge = merge;
+        self.view = view;
+    }
+
+    pub(crate) fn view(&self) -> &Arc<SuperVersion> {
+        &self.view
     }
 
     pub(crate) fn valid(&self) -> bool {
@@ -144,7 +165,7 @@ impl VisibleCursor {
                 self.key.assign(self.merge.key());
                 self.merge.next()?;
             }
-            State::Backward => {
+            State::Backward | State::Aside => {
                 self.merge.seek(self.key.as_ref())?;
                 if self.merge.valid() && self.merge.key() == self.key.as_ref() {
                     self.merge.next()?;
@@ -160,8 +181,9 @@ impl VisibleCursor {
             State::Nowhere => return Ok(()),
             State::Forward => {
                 self.key.assign(self.merge.key());
-                self.leave_forward()?;
+                self.go_before_shown()?;
             }
+            State::Aside => self.go_before_shown()?,
             State::Backward => {
                 if self.visibility.all_versions {
                     return self.settle_backward_all();
@@ -177,13 +199,21 @@ impl VisibleCursor {
     }
 
     /// Places the merge before everything of the key that was shown (or, showing all versions, before the entry).
-    fn leave_forward(&mut self) -> Result<()> {
+    fn go_before_shown(&mut self) -> Result<()> {
         if self.visibility.all_versions {
             self.merge.prev()?;
         } else {
             self.merge.seek_for_prev(InternalKeyRef::first_of(&self.key.user_key))?;
         }
         Ok(())
+    }
+
+    /// Copies the entry that the merge stands on.
+    #[inline]
+    fn keep_aside(&mut self) {
+        self.key.assign(self.merge.key());
+        self.entry.clear();
+        self.entry.extend_from_slice(self.merge.value());
     }
 
     /// Moves on to the first entry that is to be shown. `passing`: those of `self.key`'s user key are behind already.
@@ -258,9 +288,7 @@ impl VisibleCursor {
                 passed.is_some_and(|passed| key.user_key >= passed) || !self.bounds.is_below_upper(key.user_key);
             if !above && key.version <= self.visibility.read {
                 steps = if same_key { steps + 1 } else { 0 };
-                self.key.assign(key);
-                self.entry.clear();
-                self.entry.extend_from_slice(self.merge.value());
+                self.keep_aside();
                 candidate = true;
                 if steps == STEPS_BEFORE_SEEK {
                     self.jump_to_newest_visible()?;
@@ -280,9 +308,7 @@ impl VisibleCursor {
         let user_key = self.key.user_key.clone();
         self.merge.seek(InternalKeyRef::new(&user_key, self.visibility.read))?;
         if self.merge.valid() && self.merge.key().user_key == &user_key[..] {
-            self.key.assign(self.merge.key());
-            self.entry.clear();
-            self.entry.extend_from_slice(self.merge.value());
+            self.keep_aside();
         }
         self.merge.seek_for_prev(InternalKeyRef::first_of(&user_key))?;
         Ok(())
@@ -295,9 +321,7 @@ impl VisibleCursor {
                 return Ok(());
             }
             if self.is_in_window(key.version) && self.bounds.is_below_upper(key.user_key) {
-                self.key.assign(key);
-                self.entry.clear();
-                self.entry.extend_from_slice(self.merge.value());
+                self.keep_aside();
                 self.merge.prev()?;
                 self.state = State::Backward;
                 return Ok(());
