@@ -423,7 +423,7 @@ impl Store {
     }
 
     /// Switches every memtable that holds anything and waits until those are flushed.
-    fn flush_all(&self) -> Result<()> {
+    pub(crate) fn flush_all(&self) -> Result<()> {
         let mut waiting = Vec::new();
         {
             let mut state = self.commit_state.lock();

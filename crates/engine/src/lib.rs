@@ -43,4 +43,5 @@ pub use snapshot::{KeyspaceSnapshot, Snapshot};
 pub use sstable::{BlockCache, CacheStats};
 pub use store::CommitTotals;
 pub use txn::{Txn, TxnKeyspace, TxnOptions, Untracked};
+pub use wal::RecoveryMode;
 pub use write::pipeline::{CommitInfo, WriteOptions};

@@ -8,6 +8,7 @@ use base::clock::{Clock, SystemClock};
 use base::limits;
 use sstable::BlockCache;
 use vfs::{AppendMode, MemFs, RealFs, Vfs};
+use wal::RecoveryMode;
 
 use crate::recovery::Access;
 use crate::{Db, Error, Result};
@@ -75,6 +76,7 @@ pub(crate) enum Background {
 /// | `io_mode` | `IoMode::Mapped` | |
 /// | `verify_blocks` | on first read | |
 /// | `verify_values` | true | |
+/// | `recovery_mode` | `Default` | |
 /// | `level_base_size` | 256 MiB | 64 KiB and up |
 /// | `level_multiplier` | 10 | 2 to 100 |
 /// | `table_size` | 32 MiB | 4 KiB to 1 GiB |
@@ -104,6 +106,7 @@ pub struct Options {
     pub(crate) io_mode: IoMode,
     pub(crate) verify_blocks: VerifyBlocks,
     pub(crate) verify_values: bool,
+    pub(crate) recovery_mode: RecoveryMode,
     pub(crate) level_base_size: u64,
     pub(crate) level_multiplier: u64,
     pub(crate) table_size: u64,
@@ -141,6 +144,7 @@ impl Default for Options {
             io_mode: IoMode::Mapped,
             verify_blocks: VerifyBlocks::OnFirstRead,
             verify_values: true,
+            recovery_mode: RecoveryMode::Default,
             level_base_size: 256 * MIB,
             level_multiplier: 10,
             table_size: 32 * MIB,
@@ -211,6 +215,15 @@ impl Options {
         verify_blocks: VerifyBlocks;
         /// Whether checksums of values are compared at each read.
         verify_values: bool;
+        /// What opening makes of write-ahead logs that are damaged or end in the middle of a commit. What a mode drops is in
+        /// the [recovery report](crate::RecoveryReport), and gone for good once the store was opened for writing.
+        ///
+        /// - [`RecoveryMode::Default`]: what was not synced may end anywhere and opens as a shorter prefix of the commits;
+        ///   damage in what was synced is an error.
+        /// - [`RecoveryMode::AbsoluteConsistency`]: a commit that is not whole is an error, synced or not.
+        /// - [`RecoveryMode::PointInTime`]: the commits before the first damage, although what follows had been synced.
+        /// - [`RecoveryMode::SkipCorrupt`]: salvage: all commits that are whole. What they build upon may be missing.
+        recovery_mode: RecoveryMode;
         /// Bytes that the first level below L0 aims at.
         level_base_size: u64;
         /// How many times larger each level is than the one above.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::{LogNumber, Version};
 use lsm_levels::{KeyspaceEdit, VersionEdit};
-use wal::LogWriter;
+use wal::{LogWriter, RecoveryMode};
 
 use crate::Result;
 use crate::files::log_number;
@@ -20,6 +20,7 @@ const VERSION_LEASE: u64 = 1 << 20;
 impl Opening {
     /// From here on files are written.
     pub(super) fn begin_writing(self, mut parts: Parts) -> Result<Arc<Store>> {
+        let salvages = self.options.recovery_mode == RecoveryMode::SkipCorrupt && parts.report.dropped_bytes() > 0;
         self.end_logs(&parts)?;
         parts.value_log.finish_recovery()?;
         if let Some(manifest) = &parts.manifest {
@@ -39,6 +40,10 @@ impl Opening {
         store.begin_run()?;
         store.remove_orphans()?;
         store.start_workers()?;
+        if salvages {
+            // The damaged logs are still there, and only this mode would read them again.
+            store.flush_all()?;
+        }
         Ok(store)
     }
 

@@ -23,6 +23,7 @@ use vlog::SegmentSet;
 use wal::{EndKind, ExpectedLog, LogKind, LogReader, RecoveryMode};
 
 use crate::files::{StoreFiles, log_number};
+use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use crate::super_version::MemtableHandle;
 use crate::write::record::{LogStart, Payload, Record, Records};
@@ -91,7 +92,8 @@ struct End {
 
 impl Logs {
     /// Opens every log from the oldest that a keyspace needs on.
-    pub(super) fn find(vfs: &Arc<dyn Vfs>, files: &StoreFiles, store: StoreId, needs: &[Needs]) -> Result<Self> {
+    pub(super) fn find(options: &Options, files: &StoreFiles, store: StoreId, needs: &[Needs]) -> Result<Self> {
+        let vfs = &options.vfs;
         let needed_from = needs.iter().map(|need| need.log).min().unwrap_or_default();
         let mut numbers: Vec<_> = vfs.list(&files.dir)?.iter().filter_map(|entry| log_number(&entry.name)).collect();
         numbers.retain(|number| *number >= needed_from);
@@ -103,7 +105,7 @@ impl Logs {
         }
         let mut found = Self { logs: Vec::new(), value_log_synced: ValueLogHead::default() };
         for number in numbers {
-            let log = Log::open(vfs, files.log(number), number, store)?;
+            let log = Log::open(vfs, files.log(number), number, store, options.recovery_mode)?;
             found.value_log_synced = found.value_log_synced.max(log.reader.highest_synced().value_log);
             let before = found.logs.last().map_or(LogNumber(0), |log: &Log| log.number);
             if let Some(LogStart { previous, .. }) = log.start
@@ -127,6 +129,9 @@ impl Logs {
             let end = replay.log(&mut log, &mut replayed, report)?;
             let closed = end.cause.is_none();
             replayed.entered.push(EnteredLog { number: log.number, end: end.offset, closed });
+            for skipped in log.reader.skipped() {
+                report.drop_tail(&log.path, skipped.offset, skipped.bytes, skipped.cause.to_string());
+            }
             let Some(cause) = end.cause else { continue };
             // An earlier recovery may have cut it here, and gone on in the next one.
             let continues = |next: &LogStart| (next.previous, next.previous_end) == (log.number, end.offset);
@@ -136,6 +141,9 @@ impl Logs {
             log.warn_if_cut(replay.vfs, report)?;
             replay.check_may_end(&log, end.offset, &self.logs)?;
             report.drop_tail(&log.path, end.offset, end.dropped_bytes, cause);
+            if replay.mode == RecoveryMode::SkipCorrupt {
+                continue;
+            }
             for later in std::mem::take(&mut self.logs) {
                 let bytes = replay.data_end(&later.path, 0)?;
                 report.drop_tail(&later.path, 0, bytes, "the log before it does not end whole");
@@ -147,14 +155,19 @@ impl Logs {
 }
 
 impl Log {
-    fn open(vfs: &Arc<dyn Vfs>, path: PathBuf, number: LogNumber, store: StoreId) -> Result<Self> {
+    fn open(vfs: &Arc<dyn Vfs>, path: PathBuf, number: LogNumber, store: StoreId, mode: RecoveryMode) -> Result<Self> {
         let expect = ExpectedLog { store: Some(store), number, kind: LogKind::Wal };
-        let mut reader = LogReader::open(vfs, &path, expect, RecoveryMode::Default)?;
+        let mut reader = LogReader::open(vfs, &path, expect, mode)?;
         let was_synced = reader.look_ahead_synced()?.log > 0;
         let start = match reader.next_record()? {
             None => None,
             Some(record) => match Payload::decode(record.payload) {
                 Ok(Payload::Start(start)) => Some(start),
+                // The start was passed over, and this is a commit to be replayed.
+                Ok(Payload::Commit { .. }) if mode == RecoveryMode::SkipCorrupt => {
+                    reader = LogReader::open(vfs, &path, expect, mode)?;
+                    None
+                }
                 Ok(Payload::Commit { .. }) | Err(_) => {
                     let what = "a log does not begin with its start record";
                     return Err(Corruption::new(path, record.offset, what).into());
@@ -191,13 +204,14 @@ pub(super) struct Replay<'a> {
     pub(super) needs: &'a [Needs],
     pub(super) segments: &'a Arc<SegmentSet>,
     pub(super) value_log_synced: ValueLogHead,
+    pub(super) mode: RecoveryMode,
     pub(super) memtable_bytes: usize,
 }
 
 impl Replay<'_> {
     fn log(&self, log: &mut Log, replayed: &mut Replayed, report: &mut RecoveryReport) -> Result<End> {
         while let Some(record) = log.reader.next_record()? {
-            let offset = record.offset;
+            let (offset, record_end) = (record.offset, record.end);
             let damaged = |what: &str| Error::from(Corruption::new(&log.path, offset, what));
             let payload = Payload::decode(record.payload).map_err(|error| damaged(error.what()))?;
             let Payload::Commit { version, records } = payload else {
@@ -206,8 +220,17 @@ impl Replay<'_> {
             if let Some(cause) =
                 self.pointers_missing(log.number, records, version).map_err(|error| error.into_error(damaged))?
             {
-                let dropped_bytes = self.data_end(&log.path, offset)? - offset;
-                return Ok(End { offset, cause: Some(cause), dropped_bytes });
+                match self.mode {
+                    RecoveryMode::AbsoluteConsistency => return Err(damaged(&cause)),
+                    RecoveryMode::SkipCorrupt => {
+                        report.drop_tail(&log.path, offset, record_end - offset, cause);
+                        continue;
+                    }
+                    RecoveryMode::Default | RecoveryMode::PointInTime => {
+                        let dropped_bytes = self.data_end(&log.path, offset)? - offset;
+                        return Ok(End { offset, cause: Some(cause), dropped_bytes });
+                    }
+                }
             }
             if version <= replayed.last_version {
                 return Err(damaged("a commit out of order"));
@@ -299,9 +322,13 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Refuses to end the replay where anything behind the end is known to have been durable.
+    /// Refuses to end the replay where anything behind the end is known to have been durable, as far as the mode minds.
     fn check_may_end(&self, log: &Log, offset: u64, later: &[Log]) -> Result<()> {
-        if let Some(synced) = later.iter().find(|later| later.was_synced) {
+        if self.mode == RecoveryMode::SkipCorrupt {
+            return Ok(());
+        }
+        let drops_synced = self.mode == RecoveryMode::PointInTime;
+        if let Some(synced) = later.iter().find(|later| later.was_synced && !drops_synced) {
             let what = format!("the log ends here although log {}, which follows it, was synced", synced.number);
             return Err(Corruption::new(&log.path, offset, what).into());
         }

@@ -72,13 +72,14 @@ pub(crate) fn open(path: &Path, options: Options, access: Access) -> Result<Arc<
     let keyspaces = levels.keyspaces();
     let needs: Vec<_> =
         keyspaces.iter().map(|keyspace| Needs { keyspace: keyspace.id, log: keyspace.log_number }).collect();
-    let logs = Logs::find(&opening.options.vfs, &opening.files, levels.store(), &needs)?;
+    let logs = Logs::find(&opening.options, &opening.files, levels.store(), &needs)?;
     let value_log = opening.value_log(levels.store(), &logs, manifest.as_ref(), &mut report)?;
     let replay = Replay {
         vfs: &opening.options.vfs,
         needs: &needs,
         segments: &value_log.segments(),
         value_log_synced: logs.value_log_synced,
+        mode: opening.options.recovery_mode,
         memtable_bytes: usize::try_from(opening.options.memtable_size).unwrap_or(usize::MAX),
     };
     let replayed = logs.replay(&replay, &mut report)?;
