@@ -19,7 +19,7 @@ use crate::store::Store;
 use crate::super_version::{MemtableHandle, SuperVersion};
 use crate::workers::Job;
 use crate::write::sync::LogPosition;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 impl Store {
     /// Does one piece of the flusher's work; `false` if there is none.
@@ -203,7 +203,9 @@ impl Store {
             // A directory has to be opened for its sync: where it could not be, none was tried.
             cause.operation() == vfs::Operation::SyncDir && !cause.is_too_many_files()
         });
-        if names_lost || self.levels.poisoned().is_some() || self.value_log.has_failed() {
+        // A job that was told to stop is the cause of nothing, whatever else is wrong.
+        let was_stopped = error.kind() == ErrorKind::Closed;
+        if !was_stopped && (names_lost || self.levels.poisoned().is_some() || self.value_log.has_failed()) {
             self.fail(&error);
         }
         error
@@ -256,7 +258,10 @@ fn is_among(memtable: &Arc<MemtableHandle>, memtables: &[Arc<MemtableHandle>]) -
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use base::{EntryMeta, EntryRef, InternalKeyRef};
+    use vfs::{Cause, Fault, FaultFs, FaultPlan, MemFs, Operation};
 
     use crate::{Error, ErrorKind, Options};
 
@@ -270,6 +275,23 @@ mod tests {
         store.fail(&Error::new(ErrorKind::Internal, "a commit panicked"));
         assert!(!store.flush_oldest().unwrap());
         assert!(store.version_of(&store.default_keyspace).level0().is_empty());
+    }
+
+    /// Nobody has been told yet that the manifest takes no edits, when a close stops a compaction.
+    #[test]
+    fn a_job_that_was_stopped_is_not_the_cause_of_a_failure() {
+        let faults = FaultFs::over_memory(MemFs::new(1), FaultPlan::none());
+        let options = Options::new().vfs(Arc::new(faults.clone())).inline_background().manifest_edits_max(1);
+        let db = options.open("/store").unwrap();
+        faults.arm(Fault::on(Operation::Rename, Cause::Io).at_suffix("CURRENT.tmp"));
+        while db.handle.levels.poisoned().is_none() {
+            db.insert("key", "value").unwrap();
+            db.flush().unwrap();
+        }
+        db.handle.job_failed(lsm_levels::Error::Cancelled.into());
+        assert!(db.handle.health.cause().is_none());
+        let error = db.close().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
     }
 
     /// A commit has its room, and its record in the log, when everything is to be flushed, but nothing of it is inserted.
