@@ -74,13 +74,14 @@ pub(crate) struct CommitState {
     pub(crate) order: CommitOrder,
     /// The active log; none while the disk is full.
     pub(crate) log: Option<LogWriter>,
-    pub(crate) previous_log: PreviousLog,
+    /// The log before the active one.
+    pub(crate) previous_log: EndedLog,
     pub(crate) totals: CommitTotals,
 }
 
-/// The log before the active one.
+/// A log that nothing is appended to any more.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PreviousLog {
+pub(crate) struct EndedLog {
     pub(crate) number: LogNumber,
     /// Where it ends, in bytes.
     pub(crate) end: u64,

@@ -23,7 +23,8 @@ pub(crate) const NAME: &str = "CURRENT";
 /// Longest file that is taken for one.
 const LEN_MAX: u64 = 256;
 
-const HEAD: &str = "ratel current ";
+/// What a `CURRENT` begins with, whatever its version.
+pub const CURRENT_HEAD: &str = "ratel current ";
 const FORMAT_VERSION: &str = "1";
 
 /// What `CURRENT` says.
@@ -65,7 +66,7 @@ impl Current {
 
     fn encode(self) -> String {
         let name = manifest_path(Path::new(""), self.manifest);
-        let lines = format!("{HEAD}{FORMAT_VERSION}\n{}\nsynced {}\n", name.display(), self.synced);
+        let lines = format!("{CURRENT_HEAD}{FORMAT_VERSION}\n{}\nsynced {}\n", name.display(), self.synced);
         let checksum = crc32(lines.as_bytes());
         format!("{lines}checksum {checksum:08x}\n")
     }
@@ -74,7 +75,7 @@ impl Current {
         let damaged = |what: &str| Error::from(Corruption::new(path, 0, what));
         let text = std::str::from_utf8(bytes).map_err(|_| damaged("CURRENT is not text"))?;
         let mut lines = text.lines();
-        let version = lines.next().and_then(|line| line.strip_prefix(HEAD));
+        let version = lines.next().and_then(|line| line.strip_prefix(CURRENT_HEAD));
         let version = version.ok_or_else(|| damaged("CURRENT does not start as one"))?;
         let name = lines.next().map(Path::new).and_then(manifest_number);
         let synced = lines.next().and_then(|line| line.strip_prefix("synced ")).and_then(|synced| synced.parse().ok());

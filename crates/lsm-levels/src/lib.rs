@@ -34,6 +34,7 @@ mod version;
 pub use claims::InFlight;
 pub use commit::Applied;
 pub use compaction::{Compaction, CompactionContext, CompactionOutput, CompactionStats};
+pub use current::CURRENT_HEAD;
 pub use deaths::ValueDeaths;
 pub use edit::{KeyspaceEdit, NewKeyspace, NewTable, Place, VersionEdit};
 pub use error::{BoxError, Error, Result};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vfs::{Advice, ReadFile, Vfs};
 
 use crate::Result;
-use crate::fragment::{BLOCK_LEN, is_zero, room};
+use crate::fragment::{BLOCK_LEN, room};
 
 /// Bytes that one read fetches: a whole number of blocks.
 const WINDOW_LEN: u64 = 8 * BLOCK_LEN as u64;
@@ -49,19 +49,8 @@ impl Window {
     }
 
     /// Where the last byte at or behind `from` ends that is not zero; `from` where there is none.
-    pub(crate) fn data_end(&mut self, from: u64) -> Result<u64> {
-        let mut end = self.file_len;
-        while end > from {
-            let block_start = (end - 1) / BLOCK_LEN as u64 * BLOCK_LEN as u64;
-            let start = block_start.max(from);
-            let block = self.block_rest(start)?;
-            if !is_zero(block) {
-                let zeros = block.iter().rev().take_while(|byte| **byte == 0).count();
-                return Ok(start + (block.len() - zeros) as u64);
-            }
-            end = start;
-        }
-        Ok(from)
+    pub(crate) fn data_end(&self, from: u64) -> Result<u64> {
+        Ok(vfs::data_end(&*self.file, from)?)
     }
 
     fn load(&mut self, offset: u64) -> Result<()> {

@@ -87,7 +87,7 @@ fn foreign_words(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
         for word in &words {
-            // A path inside another (`a/work/b`) is nobody's machine.
+            // A path inside another is nobody's machine.
             let starts =
                 |at: usize| !line[..at].ends_with(|before: char| before.is_alphanumeric() || "._-".contains(before));
             if line.match_indices(word.as_str()).any(|(at, _)| starts(at)) {
@@ -112,5 +112,6 @@ fn planted_faults_are_found() {
     for word in forbidden_words() {
         assert_eq!(foreign_words(&format!("fine\nsee {word}x")), [format!("2: {word}")]);
     }
-    assert!(foreign_words("target/work/x").is_empty());
+    let [folder, ..] = forbidden_words();
+    assert!(foreign_words(&format!("target{folder}x")).is_empty());
 }

@@ -3,15 +3,13 @@
 use std::path::Path;
 
 use base::Corruption;
+use lsm_levels::CURRENT_HEAD;
 use vfs::{FileKind, FileLock, LockKind, MountKind, Vfs};
 
 use crate::files::StoreFiles;
 use crate::options::Options;
 use crate::recovery::{Access, RecoveryReport};
 use crate::{Error, ErrorKind, Result};
-
-/// What a `CURRENT` begins with, whatever its version.
-const CURRENT_HEAD: &[u8] = b"ratel current ";
 
 /// What the magic of a manifest, log or table begins with, and how long it is.
 const MAGIC: &[u8] = b"RATEL";
@@ -65,7 +63,7 @@ fn warn_of_network(vfs: &dyn Vfs, files: &StoreFiles, report: &mut RecoveryRepor
 fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create: bool) -> Result<()> {
     if let Some(metadata) = vfs.metadata(&files.current())? {
         let is_ours = (metadata.kind == FileKind::File
-            && part(vfs, &files.current(), 0, CURRENT_HEAD.len())? == CURRENT_HEAD)
+            && part(vfs, &files.current(), 0, CURRENT_HEAD.len())? == CURRENT_HEAD.as_bytes())
             || holds_magic(vfs, files)?;
         if is_ours {
             return Ok(());

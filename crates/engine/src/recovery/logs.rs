@@ -25,6 +25,7 @@ use wal::{EndKind, ExpectedLog, LogKind, LogReader, RecoveryMode};
 use crate::files::{StoreFiles, log_number};
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
+use crate::store::EndedLog;
 use crate::super_version::MemtableHandle;
 use crate::write::record::{LogStart, Payload, Record, Records};
 use crate::{Error, Result};
@@ -63,23 +64,13 @@ pub(super) struct Replayed {
     pub(super) memtables: BTreeMap<KeyspaceId, Vec<Arc<MemtableHandle>>>,
     pub(super) last_version: Version,
     /// Every log that counts, oldest first.
-    pub(super) entered: Vec<EnteredLog>,
+    pub(super) entered: Vec<EndedLog>,
     /// Logs behind the end, which do not count.
     pub(super) set_aside: Vec<PathBuf>,
     /// Every value that an entry of the logs points to, skipped entries included.
     pub(super) referenced: Vec<ValuePointer>,
     /// The value log's head when the oldest log was made; `None` where there is no log, or its header is lost.
     pub(super) value_log_head: Option<ValueLogHead>,
-}
-
-/// A log that counts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct EnteredLog {
-    pub(super) number: LogNumber,
-    /// Where it ends, in bytes.
-    pub(super) end: u64,
-    /// Whether its own closing record says so.
-    pub(super) closed: bool,
 }
 
 /// Where a log ends.
@@ -128,7 +119,7 @@ impl Logs {
             report.logs += 1;
             let end = replay.log(&mut log, &mut replayed, report)?;
             let closed = end.cause.is_none();
-            replayed.entered.push(EnteredLog { number: log.number, end: end.offset, closed });
+            replayed.entered.push(EndedLog { number: log.number, end: end.offset, closed });
             for skipped in log.reader.skipped() {
                 report.drop_tail(&log.path, skipped.offset, skipped.bytes, skipped.cause.to_string());
             }

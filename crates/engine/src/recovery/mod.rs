@@ -29,7 +29,7 @@ use crate::files::StoreFiles;
 use crate::health::HealthLatch;
 use crate::keyspace::{DEFAULT_NAME, KeyspaceOptions, KeyspaceState};
 use crate::options::Options;
-use crate::store::{CommitState, CommitTotals, LiveLog, PreviousLog, Store};
+use crate::store::{CommitState, CommitTotals, EndedLog, LiveLog, Store};
 use crate::super_version::{MemtableHandle, SuperVersion};
 use crate::workers::Workers;
 use crate::write::pacer::Pacer;
@@ -194,12 +194,8 @@ impl Opening {
             .cloned()
             .ok_or_else(|| Error::new(ErrorKind::Corruption, "the manifest has no default keyspace"))?;
         let health = if self.access == Access::ReadOnly { HealthLatch::read_only() } else { HealthLatch::default() };
-        let none_before = PreviousLog { number: LogNumber(0), end: 0, closed: true };
-        let previous_log = replayed.entered.last().map_or(none_before, |log| PreviousLog {
-            number: log.number,
-            end: log.end,
-            closed: log.closed,
-        });
+        let none_before = EndedLog { number: LogNumber(0), end: 0, closed: true };
+        let previous_log = replayed.entered.last().copied().unwrap_or(none_before);
         Ok(Store {
             id: levels.store(),
             vfs: Arc::clone(&self.options.vfs),

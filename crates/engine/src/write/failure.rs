@@ -10,7 +10,7 @@ use vfs::Operation;
 use wal::LogWriter;
 
 use crate::error::CommitOutcome;
-use crate::store::{CommitState, PreviousLog, Store};
+use crate::store::{CommitState, EndedLog, Store};
 use crate::write::encode::EncodedCommit;
 use crate::{Error, ErrorKind};
 
@@ -80,7 +80,7 @@ impl Store {
 
     /// The log ends where it is, without a closing record; the next one's first record says so.
     fn set_log_aside(&self, state: &mut CommitState, log: LogWriter) {
-        state.previous_log = PreviousLog { number: log.number(), end: log.len(), closed: false };
+        state.previous_log = EndedLog { number: log.number(), end: log.len(), closed: false };
         tracing::warn!(log = log.number().0, "a log has ended early: the disk is full");
     }
 

@@ -15,7 +15,7 @@ use memtable::Reservation;
 use wal::{LogHeader, LogKind, LogWriter, WriterOptions};
 
 use crate::keyspace::KeyspaceState;
-use crate::store::{CommitState, LiveLog, PreviousLog, Store};
+use crate::store::{CommitState, EndedLog, LiveLog, Store};
 use crate::super_version::{MemtableHandle, SuperVersion};
 use crate::write::encode::RoomNeeded;
 use crate::write::record::LogStart;
@@ -166,7 +166,7 @@ impl Store {
     fn begin_log_named(&self, state: &mut CommitState, name_sync: fn(&Levels) -> NameSync) -> Result<()> {
         if let Some(mut log) = state.log.take() {
             let ended = log.end();
-            state.previous_log = PreviousLog { number: log.number(), end: log.len(), closed: ended.is_ok() };
+            state.previous_log = EndedLog { number: log.number(), end: log.len(), closed: ended.is_ok() };
             self.note_log_length(log.number(), log.len());
             if let Err(error) = ended {
                 return Err(self.log_end_failed(state, log, error.into()));
@@ -195,13 +195,7 @@ impl Store {
 
     /// Where the log before ends without a closing record, only the start of this one tells that it is whole: the start
     /// must be durable before anything is that replay finds behind it, and what is before it must be durable first.
-    fn create_log(
-        &self,
-        path: &Path,
-        number: LogNumber,
-        previous: PreviousLog,
-        name_sync: NameSync,
-    ) -> Result<LogWriter> {
+    fn create_log(&self, path: &Path, number: LogNumber, previous: EndedLog, name_sync: NameSync) -> Result<LogWriter> {
         let header = LogHeader { store: self.id, number, kind: LogKind::Wal, value_log_head: self.value_log.head() };
         let allocated = self.options.log_preallocate_bytes();
         let options = WriterOptions { mode: self.options.log_mode, preallocate_bytes: allocated };
