@@ -152,7 +152,7 @@ impl PinnedSegments {
 
     /// Reads the value behind a pointer.
     pub(crate) fn read(&self, pointer: ValuePointer) -> Result<Bytes> {
-        let holder = self.0.iter().find(|set| set.segment(pointer.segment).is_some()).or(self.0.first());
+        let holder = self.0.iter().find(|set| set.holder(pointer.segment).is_some()).or(self.0.first());
         let holder = holder.ok_or_else(|| Error::new(crate::ErrorKind::Internal, "a view without segments"))?;
         Ok(holder.read(pointer)?)
     }

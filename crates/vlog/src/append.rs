@@ -12,13 +12,16 @@ use vfs::{AppendFile, AppendMode, AppendOptions};
 use crate::file_name::segment_path;
 use crate::header::HEADER_LEN_U64;
 use crate::record::RecordHeader;
-use crate::segment_header::SegmentHeader;
+use crate::segment_header::{Content, SegmentHeader};
 use crate::sync::{FileState, OpenSegment};
 use crate::{Options, Result, Segment, ValueLog, whole_file};
 
 /// Up to this length a value is copied behind its key, so that a record is one `write`; longer ones are cheaper to
 /// hand over by themselves.
 const GATHER_VALUE_BYTES_MAX: usize = 8 << 10;
+
+/// Segments are never told to be smaller than this.
+const ROLL_BYTES_MIN: u64 = 1 << 20;
 
 /// What appends need. Behind the writer's lock.
 #[derive(Debug, Default)]
@@ -40,8 +43,8 @@ struct Active {
 }
 
 impl Active {
-    fn has_room(&self, record_len: u64, options: &Options) -> bool {
-        let fits = self.len + record_len <= options.segment_bytes && self.records < options.segment_entries;
+    fn has_room(&self, record_len: u64, roll_bytes: u64, options: &Options) -> bool {
+        let fits = self.len + record_len <= roll_bytes && self.records < options.segment_entries;
         !self.broken && (fits || self.records == 0)
     }
 }
@@ -59,7 +62,8 @@ impl ValueLog {
         let len = header.record_len();
         let mut writer = self.writer.lock();
         self.failure.check()?;
-        if !writer.active.as_ref().is_some_and(|active| active.has_room(len, &self.options)) {
+        let roll_bytes = self.roll_bytes.load(Ordering::Relaxed);
+        if !writer.active.as_ref().is_some_and(|active| active.has_room(len, roll_bytes, &self.options)) {
             self.roll(&mut writer)?;
         }
         let Writer { active: Some(active), scratch } = &mut *writer else {
@@ -90,10 +94,17 @@ impl ValueLog {
         }
     }
 
+    /// Bytes after which a record starts a new segment from now on: the more garbage is to be told apart from what
+    /// lives, the smaller segments should be. At most [`Options::segment_bytes`], and at least 1 MiB or that.
+    pub fn set_roll_bytes(&self, bytes: u64) {
+        let most = self.options.segment_bytes;
+        self.roll_bytes.store(bytes.clamp(ROLL_BYTES_MIN.min(most), most), Ordering::Relaxed);
+    }
+
     /// Starts the next segment. Where that fails, everything is as it was.
     fn roll(&self, writer: &mut Writer) -> Result<()> {
         self.check_writable()?;
-        let id = self.take_id()?;
+        let id = self.take_id(writer)?;
         // Also where it is not the active one any more: its end must be known until it is sealed.
         let newest = self.open_segments.lock().back().map(|open| open.head());
         let previous = newest.unwrap_or_default();
@@ -117,19 +128,19 @@ impl ValueLog {
     }
 
     fn create_segment(&self, id: SegmentId, previous: ValueLogHead) -> Result<Active> {
-        let (header, bytes) = SegmentHeader::create(&*self.vfs, self.options.store, id, previous)?;
-        let preallocate_bytes = self.options.preallocate_bytes.min(self.options.segment_bytes);
+        let (header, bytes) = SegmentHeader::create(&*self.vfs, self.options.store, id, Content::Commits, previous)?;
+        let preallocate_bytes = self.options.preallocate_bytes.min(self.roll_bytes.load(Ordering::Relaxed));
         let options = AppendOptions { mode: self.options.mode, preallocate_bytes };
         let mut file = self.vfs.create_append(&segment_path(&self.dir, id), options)?;
         file.append(&bytes)?;
-        let segment = Segment::growing(header, file.reader()?, self.options.io_mode, self.options.verify);
+        let segment = Segment::growing(header, file.reader()?, &self.options);
         let open = Arc::new(OpenSegment::new(Arc::new(segment), file.sync_handle()));
         let checksum_start = header.checksum_start;
         Ok(Active { file, open, checksum_start, len: HEADER_LEN_U64, records: 0, broken: false })
     }
 
     /// The next id that no segment ever had. It is used up even if its segment cannot be made.
-    fn take_id(&self) -> Result<SegmentId> {
+    pub(crate) fn take_id(&self, _writer: &Writer) -> Result<SegmentId> {
         if self.lease.left() == 0 {
             self.commit(|manifest| self.extend_lease(manifest))?;
         }

@@ -1,4 +1,5 @@
-//! Which records of a segment are dead: garbage that no entry of the tree points to any more.
+//! Which records of a segment are dead: garbage that no entry of the tree points to any more. Records are named by their
+//! positions in the file, which are their offsets until they are collected.
 //!
 //! ```text
 //! header details := dead records u64 | their bytes u64

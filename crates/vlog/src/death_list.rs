@@ -6,7 +6,6 @@
 //! pointer        := distance of the segment from that before varint | offset varint | length varint
 //! ```
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use base::{DecodeError, SegmentId, StoreId, ValuePointer, varint};
@@ -16,9 +15,6 @@ use crate::fields::Fields;
 use crate::file_name::deaths_path;
 use crate::header::{FileHeader, FileKind, HEADER_LEN_U64};
 use crate::{Error, Result, whole_file};
-
-/// Offset and length of each record that dies, by segment.
-pub(crate) type DeathsBySegment = BTreeMap<SegmentId, Vec<(u32, u32)>>;
 
 /// Writes the list of a ticket. It stands once the caller has synced the folder.
 pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, store: StoreId, ticket: u64, dead: &[ValuePointer]) -> Result<()> {
@@ -40,25 +36,25 @@ pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, store: StoreId, ticket: u64, dead
     whole_file::replace(vfs, &deaths_path(dir, ticket), &header, &body)
 }
 
-/// Adds the list of a ticket, which must be there, to `deaths`.
-pub(crate) fn read(vfs: &dyn Vfs, dir: &Path, store: StoreId, ticket: u64, deaths: &mut DeathsBySegment) -> Result<()> {
+/// Adds the list of a ticket, which must be there, to `dead`.
+pub(crate) fn read(vfs: &dyn Vfs, dir: &Path, store: StoreId, ticket: u64, dead: &mut Vec<ValuePointer>) -> Result<()> {
     let path = deaths_path(dir, ticket);
     let Some((header, body)) = whole_file::read(vfs, &path, FileKind::Deaths, store)? else {
         return Err(Error::corruption(&path, 0, "missing death list"));
     };
     header.expect(&path, ticket, None)?;
-    decode(&header, &body, deaths).map_err(|error| error.at(path, HEADER_LEN_U64).into())
+    decode(&header, &body, dead).map_err(|error| error.at(path, HEADER_LEN_U64).into())
 }
 
-fn decode(header: &FileHeader, body: &[u8], deaths: &mut DeathsBySegment) -> std::result::Result<(), DecodeError> {
+fn decode(header: &FileHeader, body: &[u8], dead: &mut Vec<ValuePointer>) -> std::result::Result<(), DecodeError> {
     let count = Fields::new(&header.details).u64()?;
     let mut fields = Fields::new(body);
     let mut segment = 0u32;
     for _ in 0..count {
         let distance = fields.varint_u32()?;
         segment = segment.checked_add(distance).ok_or(DecodeError::new("segment over 32 bits"))?;
-        let record = (fields.varint_u32()?, fields.varint_u32()?);
-        deaths.entry(SegmentId(segment)).or_default().push(record);
+        let (offset, len) = (fields.varint_u32()?, fields.varint_u32()?);
+        dead.push(ValuePointer { segment: SegmentId(segment), len, offset });
     }
     fields.end()
 }

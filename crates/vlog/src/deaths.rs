@@ -3,15 +3,19 @@
 //! A dead set is replaced whole and only grows, so applying a ticket twice, or again after a crash in between, changes
 //! nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use base::sync::Arc;
 use base::sync::atomic::Ordering;
 use base::{SegmentId, ValueLogHead, ValuePointer};
 
 use crate::dead_set::DeadSet;
-use crate::death_list::{self, DeathsBySegment};
+use crate::death_list;
 use crate::file_name::deaths_path;
 use crate::{Error, Result, Segment, ValueLog, whole_file};
+
+/// Position and length of each record that dies, by the segment that holds it.
+type DeathsBySegment = BTreeMap<SegmentId, Vec<(u32, u32)>>;
 
 /// Records that no log's entry pointed to after a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,9 +37,11 @@ impl ValueLog {
         self.check_writable()?;
         let set = self.segments();
         for pointer in dead {
-            let segment = set.segment(pointer.segment);
-            let end = u64::from(pointer.offset) + u64::from(pointer.len);
-            if segment.is_none_or(|segment| end > segment.readable_bytes()) {
+            let holder = set.holder(pointer.segment);
+            let position = holder.map(|segment| segment.position_of(*pointer)).transpose()?.flatten();
+            let end = |position: u32| u64::from(position) + u64::from(pointer.len);
+            let is_there = |segment: &Arc<Segment>| position.is_some_and(|at| end(at) <= segment.readable_bytes());
+            if !holder.is_some_and(is_there) {
                 let path = crate::segment_path(&self.dir, pointer.segment);
                 return Err(Error::corruption(&path, u64::from(pointer.offset), "death of a record that is not there"));
             }
@@ -74,6 +80,18 @@ impl ValueLog {
         Ok(())
     }
 
+    /// Kills records at once, durably and without a ticket: for an owner to whom the log itself is the truth. Those that
+    /// are dead already stay so.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] where a dead set is missing or damaged, [`Error::Vfs`] where the system could not write; it
+    /// may be tried again.
+    pub fn mark_dead(&self, dead: &[ValuePointer]) -> Result<()> {
+        self.check_writable()?;
+        let _live_tickets = self.dying.lock();
+        self.kill(self.places_of(dead)?)
+    }
+
     /// Marks dead every record at or above `above` that is not among `referenced`, for after a crash: `above` is the
     /// head that was noted when the oldest log was made that was replayed, `referenced` what the entries of those logs
     /// point to, skipped ones included. For the time between [`finish_recovery`](Self::finish_recovery) and the first
@@ -97,7 +115,10 @@ impl ValueLog {
         referenced.sort_unstable_by_key(|pointer| (pointer.segment, pointer.offset));
         let _live_tickets = self.dying.lock();
         let mut found = UnreferencedRecords::default();
-        for segment in self.segments().iter().filter(|segment| segment.id() >= above.segment) {
+        for segment in self.segments().iter() {
+            if segment.addresses().last().is_none_or(|newest| *newest < above.segment) {
+                continue;
+            }
             let dead = self.unreferenced_in(segment.id(), above, &referenced)?;
             let before = (
                 segment.tally().dead_records.load(Ordering::Relaxed),
@@ -117,15 +138,16 @@ impl ValueLog {
         referenced: &[ValuePointer],
     ) -> Result<Vec<(u32, u32)>> {
         let mut dead = Vec::new();
+        let origin_len = self.known(segment)?.header().content.origin_len();
         let mut entries = self.entries(segment)?;
         while let Some(entry) = entries.next()? {
-            let ValuePointer { offset, len, .. } = entry.pointer;
+            let ValuePointer { segment, offset, len } = entry.pointer;
             let is_referenced = || {
                 let place = |pointer: &ValuePointer| (pointer.segment, pointer.offset);
                 referenced.binary_search_by_key(&(segment, offset), place).is_ok()
             };
             if (ValueLogHead { segment, offset }) >= above && !is_referenced() {
-                dead.push((offset, len));
+                dead.push((entry.position, len.saturating_add(origin_len)));
             }
         }
         Ok(dead)
@@ -133,19 +155,33 @@ impl ValueLog {
 
     /// The caller holds the lock of `dying`.
     pub(crate) fn apply_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<()> {
-        let mut deaths = DeathsBySegment::new();
+        let mut dead = Vec::new();
         for ticket in tickets {
-            death_list::read(&*self.vfs, &self.dir, self.options.store, *ticket, &mut deaths)?;
+            death_list::read(&*self.vfs, &self.dir, self.options.store, *ticket, &mut dead)?;
         }
-        self.kill(deaths)
+        self.kill(self.places_of(&dead)?)
+    }
+
+    /// Where the records of pointers stand now. One whose segment is gone, or that its new segment does not hold, was
+    /// dead already when it was collected.
+    fn places_of(&self, dead: &[ValuePointer]) -> Result<DeathsBySegment> {
+        let set = self.segments();
+        let mut deaths = DeathsBySegment::new();
+        for pointer in dead {
+            let Some(holder) = set.holder(pointer.segment) else { continue };
+            let Some(position) = holder.position_of(*pointer)? else { continue };
+            let len = pointer.len.saturating_add(holder.header().content.origin_len());
+            deaths.entry(holder.id()).or_default().push((position, len));
+        }
+        Ok(deaths)
     }
 
     /// Adds to the dead sets, durably. The caller holds the lock of `dying`.
     fn kill(&self, deaths: DeathsBySegment) -> Result<()> {
+        self.settle_doubtful()?;
         let set = self.segments();
         let mut written: Vec<(&Segment, DeadSet)> = Vec::new();
         for (id, records) in &deaths {
-            // A segment that is gone was collected, its dead records with it.
             let Some(segment) = set.segment(*id) else { continue };
             let mut dead = self.load_dead_set(segment)?;
             if dead.add(records) > 0 {

@@ -4,6 +4,7 @@
 //! NNNNNN.vlog   records of segment NNNNNN (at least six digits)
 //! NNNNNN.hint   what those records are, without their values; written when the segment is sealed
 //! NNNNNN.dead   which of those records are dead
+//! NNNNNN.map    where in a collected segment the record of an address stands
 //! NNNNNN.deaths death list of ticket NNNNNN
 //! VLOG-MANIFEST the sealed segments and the counters
 //! *.tmp         a file of one of these kinds that is not whole yet
@@ -24,6 +25,7 @@ pub(crate) enum FileName {
     Segment(SegmentId),
     Hint(SegmentId),
     Dead(SegmentId),
+    Map(SegmentId),
     Deaths(u64),
     Manifest,
     Temporary,
@@ -46,6 +48,7 @@ impl FileName {
             "vlog" => segment().map(Self::Segment),
             "hint" => segment().map(Self::Hint),
             "dead" => segment().map(Self::Dead),
+            "map" => segment().map(Self::Map),
             "deaths" => Some(Self::Deaths(number)),
             _ => None,
         }
@@ -74,6 +77,12 @@ pub fn hint_path(dir: &Path, segment: SegmentId) -> PathBuf {
 #[must_use]
 pub fn dead_path(dir: &Path, segment: SegmentId) -> PathBuf {
     dir.join(format!("{:06}.dead", segment.0))
+}
+
+/// The path of a collected segment's map.
+#[must_use]
+pub fn map_path(dir: &Path, segment: SegmentId) -> PathBuf {
+    dir.join(format!("{:06}.map", segment.0))
 }
 
 /// The path of a ticket's death list.
@@ -106,6 +115,7 @@ mod tests {
             assert_eq!(FileName::parse(&segment_path(dir, id)), Some(FileName::Segment(id)));
             assert_eq!(FileName::parse(&hint_path(dir, id)), Some(FileName::Hint(id)));
             assert_eq!(FileName::parse(&dead_path(dir, id)), Some(FileName::Dead(id)));
+            assert_eq!(FileName::parse(&map_path(dir, id)), Some(FileName::Map(id)));
             assert_eq!(FileName::parse(&temporary_path(&hint_path(dir, id))), Some(FileName::Temporary));
         }
         assert_eq!(FileName::parse(&deaths_path(dir, u64::MAX)), Some(FileName::Deaths(u64::MAX)));
@@ -121,7 +131,7 @@ mod tests {
             "0000001.vlog",
             "+00001.vlog",
             "000001.VLOG",
-            "000001.map",
+            "000001.maps",
             "000001.vlog.bak",
             ".tmp",
             "note.tmp",

@@ -65,7 +65,7 @@ impl ValueLog {
         let mut removed = 0;
         for (name, path) in list(&*self.vfs, &self.dir)? {
             let is_orphan = match name {
-                FileName::Segment(id) | FileName::Hint(id) | FileName::Dead(id) => {
+                FileName::Segment(id) | FileName::Hint(id) | FileName::Dead(id) | FileName::Map(id) => {
                     id < first_open && set.segment(id).is_none()
                 }
                 FileName::Deaths(ticket) => !live_tickets.contains(&ticket),
@@ -113,8 +113,8 @@ impl ValueLog {
         let mut hint = HintReader::open(&*self.vfs, &self.dir, self.options.store, segment.header(), None)?;
         let mut known = Vec::new();
         while let Some(entry) = hint.next()? {
-            if dead.contains(entry.pointer.offset) {
-                known.push((entry.pointer.offset, entry.pointer.len));
+            if dead.contains(entry.position) {
+                known.push((entry.position, entry.pointer.len));
             }
         }
         let known = DeadSet::of(known.into_iter());

@@ -7,7 +7,7 @@
 //!  16 store id       16 bytes
 //!  32 salt           32 bytes, fresh randomness for each file; every checksum behind the header starts from its CRC-32
 //!  64 number         u64: segment id, ticket, or generation of the manifest
-//!  72 companion id   16 bytes, random for each segment; its hint file and dead set carry the same (else zeros)
+//!  72 companion id   16 bytes, random for each segment; its hint file, dead set and map carry the same (else zeros)
 //!  88 details        16 bytes, told at each kind of file
 //! 104 flags          u32 = 0
 //! 108 checksum       u32, CRC-32 of bytes 0 to 107
@@ -34,7 +34,8 @@ const KEY_ID_NONE: u32 = 0;
 const FLAGS_NONE: u32 = 0;
 const CHECKSUM_OFFSET: usize = HEADER_LEN - 4;
 
-/// Sixteen random bytes drawn when a segment is made, by which its hint file and dead set are known to be its own.
+/// Sixteen random bytes drawn when a segment is made, by which its hint file, dead set and map are known to be its
+/// own.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct CompanionId(pub [u8; 16]);
 
@@ -57,6 +58,7 @@ pub(crate) enum FileKind {
     Hint,
     Dead,
     Deaths,
+    Map,
     Manifest,
 }
 
@@ -67,6 +69,7 @@ impl FileKind {
             Self::Hint => b"ratelHNT",
             Self::Dead => b"ratelDED",
             Self::Deaths => b"ratelDTH",
+            Self::Map => b"ratelMAP",
             Self::Manifest => b"ratelVMF",
         }
     }

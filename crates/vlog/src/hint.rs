@@ -4,7 +4,8 @@
 //! file    := header | chunk * | last chunk
 //! chunk   := records u32, not 0 | payload length u32 | entry * | checksum u32
 //! entry   := flags u8 | user meta u8 | owner varint | gap varint | value length varint | expires at varint
-//!          | user key length varint | user key | version complement u64, big-endian
+//!          | user key length varint | user key | version complement u64, big-endian | origin
+//! origin  := of a collected segment alone: segment u32 | offset u32
 //! last    := 0 u32 | payload length u32 | records u64 | end u32 | owners u32 | owner * | checksum u32
 //! owner   := owner u32 | records u64 | bytes u64
 //! ```
@@ -25,15 +26,15 @@ use crate::fields::Fields;
 use crate::file_name::{hint_path, temporary_path};
 use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64};
 use crate::manifest::OwnerTotals;
-use crate::record::record_len;
+use crate::record::{ORIGIN_LEN, Origin, record_len};
 use crate::scan::Entry;
-use crate::segment_header::SegmentHeader;
+use crate::segment_header::{Content, SegmentHeader};
 use crate::whole_file::{READ_LEN_MAX, create_afresh};
 use crate::{Error, Result};
 
 /// A chunk is closed once its payload has this many bytes.
 const CHUNK_FILL_BYTES: usize = 64 << 10;
-const CHUNK_PAYLOAD_BYTES_MAX: usize = CHUNK_FILL_BYTES + USER_KEY_LEN_MAX + 2 + 6 * varint::LEN_MAX;
+const CHUNK_PAYLOAD_BYTES_MAX: usize = CHUNK_FILL_BYTES + USER_KEY_LEN_MAX + 2 + 6 * varint::LEN_MAX + ORIGIN_LEN;
 const CHUNK_HEAD_LEN: usize = 8;
 const CHECKSUM_LEN: usize = 4;
 
@@ -52,6 +53,7 @@ pub(crate) struct HintWriter<'a> {
     vfs: &'a dyn Vfs,
     path: PathBuf,
     file: Box<dyn AppendFile>,
+    content: Content,
     checksum_start: u32,
     /// Head and payload of the chunk that is being filled.
     chunk: Vec<u8>,
@@ -71,7 +73,7 @@ impl<'a> HintWriter<'a> {
         chunk.resize(CHUNK_HEAD_LEN, 0);
         let checksum_start = header.checksum_start();
         let (end, owners) = (HEADER_LEN as u32, BTreeMap::new());
-        Ok(Self { vfs, path, file, checksum_start, chunk, chunk_records: 0, end, owners })
+        Ok(Self { vfs, path, file, content: of.content, checksum_start, chunk, chunk_records: 0, end, owners })
     }
 
     /// Adds a record that stands behind all those added before.
@@ -79,16 +81,21 @@ impl<'a> HintWriter<'a> {
         let out = &mut self.chunk;
         out.extend_from_slice(&[entry.meta.flags(), entry.meta.user_meta]);
         varint::push(u64::from(entry.owner), out);
-        varint::push(u64::from(entry.pointer.offset.saturating_sub(self.end)), out);
+        varint::push(u64::from(entry.position.saturating_sub(self.end)), out);
         varint::push(u64::from(entry.value_len()), out);
         varint::push(entry.meta.expires_at, out);
         varint::push(entry.key.user_key.len() as u64, out);
         entry.key.encode_into(out);
-        self.end = entry.pointer.offset.saturating_add(entry.pointer.len);
+        if self.content == Content::Collected {
+            let origin = Origin { segment: entry.pointer.segment, offset: entry.pointer.offset };
+            out.extend_from_slice(&origin.encode());
+        }
+        let len = entry.pointer.len.saturating_add(self.content.origin_len());
+        self.end = entry.position.saturating_add(len);
         self.chunk_records += 1;
         let totals = self.owners.entry(entry.owner).or_insert(OwnerTotals { owner: entry.owner, ..Default::default() });
         totals.records += 1;
-        totals.bytes += u64::from(entry.pointer.len);
+        totals.bytes += u64::from(len);
         if out.len() >= CHUNK_HEAD_LEN + CHUNK_FILL_BYTES { self.close_chunk() } else { Ok(()) }
     }
 
@@ -196,9 +203,9 @@ impl HintReader {
         let (path, chunk_start) = (&self.path, self.chunk_start);
         let wrong = |error: DecodeError| Error::from(error.at(path.clone(), chunk_start));
         let rest = self.payload.get(self.at..).unwrap_or_default();
-        let (entry, left) = decode_entry(rest, self.of.id, self.end).map_err(wrong)?;
+        let (entry, left) = decode_entry(rest, &self.of, self.end).map_err(wrong)?;
         self.at = self.payload.len() - left;
-        self.end = entry.pointer.offset.saturating_add(entry.pointer.len);
+        self.end = entry.position.saturating_add(entry.pointer.len).saturating_add(self.of.content.origin_len());
         self.chunk_left -= 1;
         self.records += 1;
         if self.chunk_left == 0 && left != 0 {
@@ -267,11 +274,11 @@ impl HintReader {
     }
 }
 
-fn decode_entry(
-    bytes: &[u8],
-    segment: base::SegmentId,
+fn decode_entry<'a>(
+    bytes: &'a [u8],
+    of: &SegmentHeader,
     end: u32,
-) -> std::result::Result<(Entry<'_>, usize), DecodeError> {
+) -> std::result::Result<(Entry<'a>, usize), DecodeError> {
     let mut fields = Fields::new(bytes);
     let (flags, user_meta) = (fields.u8()?, fields.u8()?);
     let owner = fields.varint_u32()?;
@@ -285,12 +292,16 @@ fn decode_entry(
     let key_len = key_len as usize;
     let key = InternalKeyRef::decode(fields.bytes(key_len + VERSION_SUFFIX_LEN)?)?;
     let meta = EntryMeta::from_parts(flags, user_meta, expires_at)?;
-    let offset = end.checked_add(gap);
+    let position = end.checked_add(gap);
     let len = u32::try_from(record_len(key_len, value_len as usize)).ok();
-    let (Some(offset), Some(len)) = (offset, len) else {
+    let (Some(position), Some(len)) = (position, len) else {
         return Err(DecodeError::new("record over 4 GiB"));
     };
-    Ok((Entry { pointer: ValuePointer { segment, len, offset }, owner, key, meta }, fields.left()))
+    let Origin { segment, offset } = match of.content {
+        Content::Commits => Origin { segment: of.id, offset: position },
+        Content::Collected => Origin::decode(&fields.array::<ORIGIN_LEN>()?)?,
+    };
+    Ok((Entry { pointer: ValuePointer { segment, len, offset }, position, owner, key, meta }, fields.left()))
 }
 
 fn decode_totals(payload: &[u8]) -> std::result::Result<HintTotals, DecodeError> {

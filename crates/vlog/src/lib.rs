@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod collect;
 mod dead_set;
 mod death_list;
 mod deaths;
@@ -14,6 +15,7 @@ mod header;
 mod hint;
 mod log;
 mod manifest;
+mod map;
 mod options;
 mod record;
 mod recovery;
@@ -23,15 +25,17 @@ mod segment;
 mod segment_header;
 mod segment_set;
 mod sync;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod whole_file;
 
+pub use collect::{CollectContext, CollectStep, Collection};
 pub use dead_set::DeadSet;
 pub use deaths::UnreferencedRecords;
 pub use entries::Entries;
 pub use error::{Error, Result};
-pub use file_name::{dead_path, deaths_path, hint_path, manifest_path, segment_path};
+pub use file_name::{dead_path, deaths_path, hint_path, manifest_path, map_path, segment_path};
 pub use header::{CompanionId, HEADER_LEN};
 pub use log::{SegmentStatistics, ValueLog};
 pub use manifest::OwnerTotals;

@@ -1,10 +1,10 @@
 //! The value log: its state, and what is asked of it without changing it.
 //!
-//! Locks, in the order in which they are taken: `syncing`; `sealing`; `dying`; `writer`; `ledger`; then, one at a time
-//! and never across a file call, `open_segments`, an open segment's `file`, `current`. Reads take `current` for one
-//! clone of a shared pointer, or nothing where the caller holds a set. File work goes on under the first five: under
-//! `writer` only appends and rolls, under the others only background work, for which no append waits but a roll whose
-//! leased ids have run out.
+//! Locks, in the order in which they are taken: `syncing`; `collecting`; `sealing`; `dying`; `writer`; `ledger`; then, one
+//! at a time and never across a file call, `open_segments`, an open segment's `file`, `current`, the released segments.
+//! Reads take `current` for one clone of a shared pointer, or nothing where the caller holds a set. File work goes on
+//! under the first six: under `writer` only appends and rolls, under the others only background work, for which no append
+//! waits but a roll whose leased ids have run out.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use crate::recovery::Recovered;
 use crate::scan::RecordScanner;
 use crate::segment_set::SegmentSet;
 use crate::sync::OpenSegment;
+use crate::tally::Released;
 use crate::{Error, Options, Result, Segment};
 
 /// How many segment ids are taken from the counter at once.
@@ -40,6 +41,7 @@ pub struct ValueLog {
     pub(crate) current: Mutex<Arc<SegmentSet>>,
     pub(crate) ledger: Mutex<Manifest>,
     pub(crate) syncing: Mutex<()>,
+    pub(crate) collecting: Mutex<()>,
     pub(crate) sealing: Mutex<()>,
     /// Death tickets whose lists are wanted.
     pub(crate) dying: Mutex<BTreeSet<u64>>,
@@ -47,6 +49,11 @@ pub struct ValueLog {
     pub(crate) synced: PackedHead,
     pub(crate) lease: Lease,
     pub(crate) failure: Failure,
+    pub(crate) roll_bytes: AtomicU64,
+    /// Segments that were collected and that nobody holds any more.
+    pub(crate) released: Arc<Released>,
+    /// New segments of collections that failed when they were to be listed.
+    pub(crate) doubtful: Mutex<Vec<SegmentId>>,
     pub(crate) ready: AtomicBool,
     /// What the scan at open found unlisted, until recovery is finished.
     pub(crate) recovered: Mutex<Recovered>,
@@ -67,6 +74,8 @@ pub struct SegmentStatistics {
     pub dead_bytes: u64,
     /// Whether it is sealed.
     pub sealed: bool,
+    /// Whether it holds what was left of other segments.
+    pub collected: bool,
     /// What each owner has in it, ascending by owner; counted when it is sealed and empty before.
     pub owners: Vec<OwnerTotals>,
 }
@@ -145,6 +154,7 @@ impl ValueLog {
                     dead_records: segment.tally().dead_records.load(Ordering::Relaxed),
                     dead_bytes: segment.tally().dead_bytes.load(Ordering::Relaxed),
                     sealed: sealed.is_some(),
+                    collected: segment.is_collected(),
                     owners: sealed.map(|sealed| sealed.owners.clone()).unwrap_or_default(),
                 }
             })
@@ -171,7 +181,7 @@ impl ValueLog {
     /// Lets readers that come from now on see `segment`, new or in another state.
     pub(crate) fn install(&self, segment: Arc<Segment>) {
         let mut current = self.current.lock();
-        *current = Arc::new(current.with(segment));
+        *current = Arc::new(current.with(&[], Some(segment)));
     }
 
     /// Writes a changed manifest; nothing has changed where that fails.

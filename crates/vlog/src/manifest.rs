@@ -1,19 +1,22 @@
 //! The value log's manifest: which segments are sealed, and the counters. Rewritten whole.
 //!
 //! ```text
-//! body    := next segment u32 | open from u32 | physical files u32 = 0 | dropped owners u32 = 0
-//!          | segments u32 | segment *
-//! segment := id u32 | location u8 = 0 (its own file) | flags u8 (1: it has a dead set) | end u32 | records u64
-//!          | companion id 16 bytes | owners u32 | owner *
+//! body    := next segment u32 | open from u32 | dropped owners u32 = 0 | segments u32 | segment *
+//! segment := id u32 | content u8 | flags u8 (1: it has a dead set) | end u32 | records u64
+//!          | companion id 16 bytes | owners u32 | owner * | origins
 //! owner   := owner u32 | records u64 | bytes u64
+//! origins := of a collected segment alone: segments u32 | segment u32 *, ascending
+//! content := 0 (records of commits) | 1 (records that were collected from other segments)
 //! ```
-//! Ids from `next segment` on have never been used. A segment's file that is not listed is still to be sealed if its id
-//! is at or above `open from`; below, it is a leftover. The number in the file's header counts its rewritings.
+//! Ids from `next segment` on have never been used. A file of commits that is not listed is still to be sealed if its id
+//! is at or above `open from`; below, and if it was collected, it is a leftover. The number in the file's header counts
+//! its rewritings.
 //!
-//! Physical files that hold what is left of collected segments, their maps, and owners whose records are all dead have
+//! A segment that was collected is not listed any more; one other lists it among its origins, if anything of it is left.
+//! So an address is in one file, and the whole of a collection is one manifest. Owners whose records are all dead have
 //! their place; a program that does not know them refuses the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use base::{Corruption, DecodeError, SegmentId, StoreId};
@@ -23,11 +26,12 @@ use crate::fields::Fields;
 use crate::file_name::manifest_path;
 use crate::header::{CompanionId, FileHeader, FileKind, HEADER_LEN_U64};
 use crate::hint::HintTotals;
+use crate::segment_header::Content;
 use crate::{Error, Result, whole_file};
 
-const LOCATION_OWN_FILE: u8 = 0;
 const FLAG_DEAD_SET: u8 = 1;
 const OWNER_LEN: usize = 20;
+const ORIGIN_LEN: usize = 4;
 const SEGMENT_LEN_MIN: usize = 38;
 
 /// What one owner has in a segment.
@@ -51,9 +55,15 @@ pub(crate) struct SealedSegment {
     pub(crate) has_dead_set: bool,
     /// Ascending by owner.
     pub(crate) owners: Vec<OwnerTotals>,
+    /// The segments whose records a collected one holds, ascending; `None` for one of commits.
+    pub(crate) origins: Option<Vec<SegmentId>>,
 }
 
 impl SealedSegment {
+    pub(crate) fn content(&self) -> Content {
+        if self.origins.is_some() { Content::Collected } else { Content::Commits }
+    }
+
     /// What its hint file must come to.
     pub(crate) fn totals(&self) -> HintTotals {
         HintTotals { records: self.records, end: self.end, owners: self.owners.clone() }
@@ -97,17 +107,22 @@ impl Manifest {
     fn encode_body(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        for field in [self.next_segment.0, self.open_from.0, 0, 0, count(self.segments.len())] {
+        for field in [self.next_segment.0, self.open_from.0, 0, count(self.segments.len())] {
             out.extend_from_slice(&field.to_le_bytes());
         }
         for (id, segment) in &self.segments {
             out.extend_from_slice(&id.0.to_le_bytes());
-            out.extend_from_slice(&[LOCATION_OWN_FILE, if segment.has_dead_set { FLAG_DEAD_SET } else { 0 }]);
+            let flags = if segment.has_dead_set { FLAG_DEAD_SET } else { 0 };
+            out.extend_from_slice(&[segment.content() as u8, flags]);
             out.extend_from_slice(&segment.end.to_le_bytes());
             out.extend_from_slice(&segment.records.to_le_bytes());
             out.extend_from_slice(&segment.companion.0);
             out.extend_from_slice(&count(segment.owners.len()).to_le_bytes());
             segment.owners.iter().for_each(|totals| totals.encode_into(&mut out));
+            if let Some(origins) = &segment.origins {
+                out.extend_from_slice(&count(origins.len()).to_le_bytes());
+                origins.iter().for_each(|origin| out.extend_from_slice(&origin.0.to_le_bytes()));
+            }
         }
         out
     }
@@ -138,6 +153,23 @@ impl OwnerTotals {
     }
 }
 
+/// Reads a count and that many segments, which must ascend.
+fn decode_origins(fields: &mut Fields<'_>) -> std::result::Result<Vec<SegmentId>, DecodeError> {
+    let count = fields.u32()? as usize;
+    if count > fields.left() / ORIGIN_LEN {
+        return Err(DecodeError::new("more origins than bytes"));
+    }
+    let mut origins: Vec<SegmentId> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let origin = SegmentId(fields.u32()?);
+        if origins.last().is_some_and(|last| *last >= origin) {
+            return Err(DecodeError::new("origins out of order"));
+        }
+        origins.push(origin);
+    }
+    Ok(origins)
+}
+
 struct BodyReader<'a> {
     fields: Fields<'a>,
     len: usize,
@@ -148,11 +180,9 @@ impl<'a> BodyReader<'a> {
     fn read(mut self, generation: u64) -> Result<Manifest> {
         let next_segment = SegmentId(self.field(Fields::u32)?);
         let open_from = SegmentId(self.field(Fields::u32)?);
-        for what in ["physical files of collected segments", "dropped owners"] {
-            let count = self.field(Fields::u32)?;
-            if count != 0 {
-                return Err(Error::incompatible(&self.path, what, 0, count));
-            }
+        let dropped = self.field(Fields::u32)?;
+        if dropped != 0 {
+            return Err(Error::incompatible(&self.path, "dropped owners", 0, dropped));
         }
         if open_from > next_segment {
             return Err(self.wrong("open segments above the counter"));
@@ -161,12 +191,19 @@ impl<'a> BodyReader<'a> {
         if count > self.fields.left() / SEGMENT_LEN_MIN {
             return Err(self.wrong("more segments than bytes"));
         }
-        let mut segments = BTreeMap::new();
+        let mut segments: BTreeMap<SegmentId, SealedSegment> = BTreeMap::new();
+        let mut addresses = BTreeSet::new();
         for _ in 0..count {
             let (id, segment) = self.segment()?;
             let ascends = segments.last_key_value().is_none_or(|(last, _)| *last < id);
-            if !ascends || id >= open_from {
+            let bound = if segment.content() == Content::Commits { open_from } else { next_segment };
+            if !ascends || id >= bound {
                 return Err(self.wrong("segments out of order"));
+            }
+            let own = [id];
+            let origins = segment.origins.as_deref().unwrap_or(&own);
+            if !origins.iter().all(|origin| *origin < open_from && addresses.insert(*origin)) {
+                return Err(self.wrong("addresses of one segment in two files"));
             }
             segments.insert(id, segment);
         }
@@ -176,10 +213,10 @@ impl<'a> BodyReader<'a> {
 
     fn segment(&mut self) -> Result<(SegmentId, SealedSegment)> {
         let id = SegmentId(self.field(Fields::u32)?);
-        let location = self.field(Fields::u8)?;
-        if location != LOCATION_OWN_FILE {
-            return Err(Error::incompatible(&self.path, "location of a segment", LOCATION_OWN_FILE, location));
-        }
+        let content = self.field(Fields::u8)?;
+        let Some(content) = Content::from_u32(u32::from(content)) else {
+            return Err(Error::incompatible(&self.path, "content of a segment", Content::Collected as u32, content));
+        };
         let flags = self.field(Fields::u8)?;
         if flags & !FLAG_DEAD_SET != 0 {
             return Err(Error::incompatible(&self.path, "flags of a segment", FLAG_DEAD_SET, flags));
@@ -190,6 +227,10 @@ impl<'a> BodyReader<'a> {
             companion: CompanionId(self.field(Fields::array)?),
             has_dead_set: flags & FLAG_DEAD_SET != 0,
             owners: self.field(OwnerTotals::decode_list)?,
+            origins: match content {
+                Content::Commits => None,
+                Content::Collected => Some(self.field(decode_origins)?),
+            },
         };
         let records = segment.owners.iter().fold(0u64, |sum, totals| sum.saturating_add(totals.records));
         let bytes = segment.owners.iter().fold(HEADER_LEN_U64, |sum, totals| sum.saturating_add(totals.bytes));

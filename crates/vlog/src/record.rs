@@ -14,9 +14,16 @@
 //! ```
 //! The header has a fixed size, so the length of the value follows from the length of the record and of the key. A
 //! header of zeros is no record: it is space that was allocated and not written.
+//!
+//! In a collected segment each record stands behind its address, which the checksum covers too:
+//!
+//! ```text
+//! collected record := origin | record
+//! origin           := segment u32 | offset u32
+//! ```
 
 use base::limits::{USER_KEY_LEN_MAX, VALUE_LEN_MAX};
-use base::{DecodeError, EntryKind, EntryMeta, InternalKeyRef, VERSION_SUFFIX_LEN};
+use base::{DecodeError, EntryKind, EntryMeta, InternalKeyRef, SegmentId, VERSION_SUFFIX_LEN};
 
 use crate::fields::Fields;
 use crate::{Error, Result};
@@ -24,6 +31,8 @@ use crate::{Error, Result};
 /// Length of a record's header in bytes.
 pub(crate) const RECORD_HEADER_LEN: usize = 20;
 pub(crate) const CHECKSUM_LEN: usize = 4;
+/// Length of the address in front of a collected record, in bytes.
+pub(crate) const ORIGIN_LEN: usize = 8;
 
 /// Bytes that a record takes beside its user key and its value.
 pub const RECORD_OVERHEAD: usize = RECORD_HEADER_LEN + VERSION_SUFFIX_LEN + CHECKSUM_LEN;
@@ -39,6 +48,28 @@ pub fn value_len(record_len: u32, user_key_len: usize) -> Option<u32> {
 #[must_use]
 pub fn record_len(user_key_len: usize, value_len: usize) -> u64 {
     RECORD_OVERHEAD as u64 + user_key_len as u64 + value_len as u64
+}
+
+/// Where a record was first written, which is its address for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Origin {
+    pub(crate) segment: SegmentId,
+    pub(crate) offset: u32,
+}
+
+impl Origin {
+    pub(crate) fn encode(self) -> [u8; ORIGIN_LEN] {
+        let mut bytes = [0; ORIGIN_LEN];
+        let (segment, offset) = bytes.split_at_mut(4);
+        segment.copy_from_slice(&self.segment.0.to_le_bytes());
+        offset.copy_from_slice(&self.offset.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> std::result::Result<Self, DecodeError> {
+        let mut fields = Fields::new(bytes);
+        Ok(Self { segment: SegmentId(fields.u32()?), offset: fields.u32()? })
+    }
 }
 
 /// The fixed part in front of a record, as it stands in the file: nothing but its lengths has been judged.

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use base::sync::atomic::{AtomicBool, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use base::sync::{Arc, Mutex};
 use base::{Corruption, SegmentId, ValueLogHead};
 use vfs::{ReadFile, Vfs};
@@ -22,10 +22,12 @@ use crate::file_name::{FileName, manifest_path, segment_path};
 use crate::header::{HEADER_LEN, HEADER_LEN_U64};
 use crate::log::{Failure, Lease, PackedHead};
 use crate::manifest::{Manifest, SealedSegment};
+use crate::map::SegmentMap;
 use crate::scan::{RecordScanner, Step};
-use crate::segment::Tally;
-use crate::segment_header::SegmentHeader;
+use crate::segment::Collected;
+use crate::segment_header::{Content, SegmentHeader};
 use crate::segment_set::SegmentSet;
+use crate::tally::Tally;
 use crate::{Error, Options, RecoveryInput, Result, Segment, ValueLog};
 
 /// What opening found and dropped.
@@ -81,6 +83,7 @@ impl ValueLog {
         recovery.torn_tails.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let set = SegmentSet::new(dir.clone(), segments);
         let next = manifest.next_segment;
+        let roll_bytes = AtomicU64::new(options.segment_bytes);
         let log = Self {
             vfs,
             dir,
@@ -90,11 +93,15 @@ impl ValueLog {
             current: Mutex::new(Arc::new(set)),
             ledger: Mutex::new(manifest),
             syncing: Mutex::default(),
+            collecting: Mutex::default(),
             sealing: Mutex::default(),
             dying: Mutex::new(input.live_tickets.iter().copied().collect()),
             synced: PackedHead::default(),
             lease: Lease::new(next, next),
             failure: Failure::default(),
+            roll_bytes,
+            released: Arc::default(),
+            doubtful: Mutex::default(),
             ready: AtomicBool::new(false),
             recovered: Mutex::new(recovered),
         };
@@ -137,7 +144,7 @@ fn create_manifest(
 pub(crate) struct Recovered {
     /// The segments that were open when the last run ended and hold records.
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// Files of segments, those without a record included.
+    /// Files of segments, those without a record and those of collections that did not end included.
     pub(crate) unlisted_files: usize,
 }
 
@@ -166,6 +173,8 @@ type Headless = (PathBuf, Box<Corruption>);
 struct Candidates {
     whole: BTreeMap<SegmentId, Unsealed>,
     headless: BTreeMap<SegmentId, Headless>,
+    /// Files of collections that did not end, and companions of segments.
+    others: usize,
 }
 
 impl Opening<'_> {
@@ -189,10 +198,22 @@ impl Opening<'_> {
             let wrong = Corruption::new(path, 72, "file of another segment");
             return Err(wrong.with_values(sealed.companion, header.companion).into());
         }
+        if header.content != sealed.content() {
+            let wrong = Corruption::new(path, 88, "content of a segment");
+            return Err(wrong.with_values(sealed.content() as u32, header.content as u32).into());
+        }
+        let collected = match &sealed.origins {
+            None => None,
+            Some(origins) => {
+                let (store, io_mode) = (self.options.store, self.options.io_mode);
+                let map = SegmentMap::open(self.vfs, self.dir, store, &header, io_mode)?;
+                Some(Collected { map, origins: origins.clone() })
+            }
+        };
         let tally = Tally::default();
         tally.records.store(sealed.records, Ordering::Relaxed);
         self.note_dead_set(&header, sealed.has_dead_set, &tally)?;
-        Segment::whole(header, file, end, self.options.io_mode, self.options.verify, Arc::new(tally))
+        Segment::whole(header, file, end, collected, self.options, Arc::new(tally))
     }
 
     fn note_dead_set(&self, header: &SegmentHeader, must_exist: bool, tally: &Tally) -> Result<()> {
@@ -205,8 +226,8 @@ impl Opening<'_> {
     }
 
     fn unsealed(&self, synced: ValueLogHead, recovery: &mut VlogRecovery) -> Result<Recovered> {
-        let Candidates { whole: candidates, headless } = self.candidates()?;
-        let unlisted_files = candidates.len() + headless.len();
+        let Candidates { whole: candidates, headless, others } = self.candidates()?;
+        let unlisted_files = candidates.len() + headless.len() + others;
         let synced_ends = self.synced_ends(synced, &candidates, &headless)?;
         for (path, cause) in headless.values() {
             recovery.torn_tails.extend(torn_tail(path, &*self.vfs.open_read(path)?, 0, &cause.what)?);
@@ -229,8 +250,14 @@ impl Opening<'_> {
     fn candidates(&self) -> Result<Candidates> {
         let mut candidates = Candidates::default();
         for (name, path) in &self.files {
-            let FileName::Segment(id) = *name else { continue };
-            if id < self.manifest.open_from {
+            let (FileName::Segment(id) | FileName::Hint(id) | FileName::Dead(id) | FileName::Map(id)) = *name else {
+                continue;
+            };
+            if id < self.manifest.open_from || self.manifest.segments.contains_key(&id) {
+                continue;
+            }
+            if !matches!(name, FileName::Segment(_)) {
+                candidates.others += 1;
                 continue;
             }
             if id >= self.manifest.next_segment {
@@ -242,6 +269,7 @@ impl Opening<'_> {
             let file = self.vfs.open_read(path)?;
             let file_len = file.len()?;
             match SegmentHeader::decode(path, self.options.store, id, &read_header(&*file, file_len)?) {
+                Ok(header) if header.content == Content::Collected => candidates.others += 1,
                 Ok(header) => drop(candidates.whole.insert(id, Unsealed { header, file, file_len })),
                 Err(Error::Corruption(cause)) => drop(candidates.headless.insert(id, (path.clone(), cause))),
                 Err(error) => return Err(error),
@@ -315,7 +343,7 @@ impl Opening<'_> {
         let tally = Tally::default();
         tally.records.store(count, Ordering::Relaxed);
         self.note_dead_set(&header, false, &tally)?;
-        let segment = Segment::whole(header, file, end, self.options.io_mode, self.options.verify, Arc::new(tally))?;
+        let segment = Segment::whole(header, file, end, None, self.options, Arc::new(tally))?;
         Ok(Some(Arc::new(segment)))
     }
 }

@@ -11,7 +11,7 @@ use base::{EntryMeta, InternalKeyRef, ValuePointer};
 use vfs::ReadFile;
 
 use crate::header::HEADER_LEN_U64;
-use crate::record::{CHECKSUM_LEN, RECORD_HEADER_LEN, RecordHeader};
+use crate::record::{CHECKSUM_LEN, Origin, RECORD_HEADER_LEN, RecordHeader};
 use crate::segment_header::SegmentHeader;
 use crate::{Error, Result};
 
@@ -21,8 +21,10 @@ const WINDOW_BYTES: usize = 256 << 10;
 /// A record without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Where the record is.
+    /// The address of the record.
     pub pointer: ValuePointer,
+    /// Where in the segment's file it stands: at its offset, or elsewhere once it was collected.
+    pub position: u32,
     /// Whose it is.
     pub owner: u32,
     /// Key and version.
@@ -60,6 +62,8 @@ pub(crate) struct RecordScanner {
     window: Vec<u8>,
     window_start: u64,
     key: Vec<u8>,
+    /// Address of the last record, where one stands in front of it.
+    origin: Option<Origin>,
 }
 
 impl RecordScanner {
@@ -68,7 +72,7 @@ impl RecordScanner {
         let path = file.path().to_owned();
         let limit = limit.min(u64::from(u32::MAX));
         let (window, key) = (Vec::new(), Vec::new());
-        Self { file, path, header, position: HEADER_LEN_U64, limit, window, window_start: 0, key }
+        Self { file, path, header, position: HEADER_LEN_U64, limit, window, window_start: 0, key, origin: None }
     }
 
     /// Where the last whole record ended.
@@ -83,11 +87,12 @@ impl RecordScanner {
             return Ok(Step::End { cause: None });
         }
         let end = |what| Ok(Step::End { cause: Some(what) });
-        let header = match RecordHeader::decode(self.bytes_at(start, RECORD_HEADER_LEN)?) {
+        let origin_len = u64::from(self.header.content.origin_len());
+        let header = match RecordHeader::decode(self.bytes_at(start + origin_len, RECORD_HEADER_LEN)?) {
             Ok(header) => header,
             Err(error) => return end(error.what()),
         };
-        let record_end = start + header.record_len();
+        let record_end = start + origin_len + header.record_len();
         if record_end > self.limit {
             return end("record cut short");
         }
@@ -98,9 +103,11 @@ impl RecordScanner {
             Error::incompatible(&self.path, "record flags", error.what(), format!("{:#04x}", header.flags))
         })?;
         self.position = record_end;
-        let pointer = ValuePointer { segment: self.header.id, len: narrow(header.record_len()), offset: narrow(start) };
+        let origin = self.origin.unwrap_or(Origin { segment: self.header.id, offset: narrow(start) });
+        let Origin { segment, offset } = origin;
+        let pointer = ValuePointer { segment, len: narrow(header.record_len()), offset };
         let key = InternalKeyRef::decode(&self.key).map_err(|error| error.at(self.path.clone(), start))?;
-        Ok(Step::Record(Entry { pointer, owner: header.owner, key, meta }))
+        Ok(Step::Record(Entry { pointer, position: narrow(start), owner: header.owner, key, meta }))
     }
 
     /// The next record of a segment whose every byte up to the limit must be one.
@@ -113,9 +120,17 @@ impl RecordScanner {
         }
     }
 
-    /// Checks the record at `start` and keeps its key.
-    fn verify(&mut self, start: u64, header: &RecordHeader) -> Result<bool> {
+    /// Checks the record at `start` and keeps its key, and its address where one stands in front.
+    fn verify(&mut self, mut start: u64, header: &RecordHeader) -> Result<bool> {
         let mut hasher = Hasher::new_with_initial(self.header.checksum_start);
+        let origin_len = self.header.content.origin_len();
+        if origin_len > 0 {
+            let origin = self.bytes_at(start, origin_len as usize)?;
+            hasher.update(origin);
+            let decoded = Origin::decode(origin);
+            self.origin = Some(decoded.map_err(|error| error.at(self.path.clone(), start))?);
+            start += u64::from(origin_len);
+        }
         let mut key = std::mem::take(&mut self.key);
         let head = self.bytes_at(start, header.value_start())?;
         hasher.update(head);

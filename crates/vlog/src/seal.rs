@@ -102,14 +102,14 @@ impl ValueLog {
             *segment.header(),
             Arc::clone(segment.file()),
             segment.readable_bytes(),
-            self.options.io_mode,
-            self.options.verify,
+            None,
+            &self.options,
             Arc::clone(segment.tally()),
         )
     }
 }
 
-/// What the manifest says of a segment with these totals.
+/// What the manifest says of a segment of commits with these totals.
 pub(crate) fn sealed(segment: &Segment, totals: HintTotals) -> SealedSegment {
     SealedSegment {
         companion: segment.companion(),
@@ -117,5 +117,6 @@ pub(crate) fn sealed(segment: &Segment, totals: HintTotals) -> SealedSegment {
         records: totals.records,
         has_dead_set: segment.tally().has_dead_set.load(Ordering::Acquire),
         owners: totals.owners,
+        origins: None,
     }
 }

@@ -1,4 +1,4 @@
-//! A segment as readers see it.
+//! A segment as readers see it: one file, of records that stand at their own addresses or, once collected, behind them.
 //!
 //! Invariants
 //! 1. Bytes before `readable_bytes` never change, and only whole records stand there.
@@ -8,17 +8,18 @@
 use std::path::{Path, PathBuf};
 
 use base::checksum::crc32_salted;
-use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use base::sync::atomic::{AtomicU64, Ordering};
 use base::sync::{Arc, RwLock};
 use base::{Corruption, EntryMeta, InternalKey, InternalKeyRef, SegmentId, ValuePointer};
 use bytes::Bytes;
 use vfs::ReadFile;
 
-use crate::dead_set::DeadSet;
 use crate::header::HEADER_LEN_U64;
-use crate::record::{RECORD_HEADER_LEN, RECORD_OVERHEAD, RecordHeader};
+use crate::map::SegmentMap;
+use crate::record::{Origin, RECORD_HEADER_LEN, RECORD_OVERHEAD, RecordHeader};
 use crate::segment_header::SegmentHeader;
-use crate::{CompanionId, Error, IoMode, Result};
+use crate::tally::Tally;
+use crate::{CompanionId, Error, IoMode, Options, Result};
 
 /// A growing segment is mapped anew once this much was appended behind its mapping; reads behind it until then copy.
 const REMAP_BYTES: u64 = 1 << 20;
@@ -36,25 +37,6 @@ pub struct ValueRecord {
     pub value: Bytes,
 }
 
-/// What is counted of a segment; shared by all handles of it.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) records: AtomicU64,
-    pub(crate) dead_records: AtomicU64,
-    pub(crate) dead_bytes: AtomicU64,
-    /// Whether a dead set was written.
-    pub(crate) has_dead_set: AtomicBool,
-}
-
-impl Tally {
-    /// Notes the dead set that stands now.
-    pub(crate) fn note_dead_set(&self, dead: &DeadSet) {
-        self.dead_records.store(dead.records(), Ordering::Relaxed);
-        self.dead_bytes.store(dead.bytes(), Ordering::Relaxed);
-        self.has_dead_set.store(true, Ordering::Release);
-    }
-}
-
 /// Where the bytes of a segment come from.
 #[derive(Debug)]
 enum Bytewise {
@@ -66,6 +48,14 @@ enum Bytewise {
     Growing(RwLock<Bytes>),
 }
 
+/// What a segment has beside its records when they were collected from others.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) map: SegmentMap,
+    /// The segments of the records' addresses, ascending.
+    pub(crate) origins: Vec<SegmentId>,
+}
+
 /// One value-log file, open for reading. Holding it keeps its bytes readable.
 #[derive(Debug)]
 pub struct Segment {
@@ -73,6 +63,7 @@ pub struct Segment {
     path: PathBuf,
     file: Arc<dyn ReadFile>,
     bytes: Bytewise,
+    collected: Option<Collected>,
     readable: AtomicU64,
     verify: bool,
     tally: Arc<Tally>,
@@ -80,14 +71,14 @@ pub struct Segment {
 
 impl Segment {
     /// A segment that is, or was, appended to in this run.
-    pub(crate) fn growing(header: SegmentHeader, file: Arc<dyn ReadFile>, io_mode: IoMode, verify: bool) -> Self {
-        let bytes = match io_mode {
+    pub(crate) fn growing(header: SegmentHeader, file: Arc<dyn ReadFile>, options: &Options) -> Self {
+        let bytes = match options.io_mode {
             IoMode::Mapped => Bytewise::Growing(RwLock::new(Bytes::new())),
             IoMode::Pread => Bytewise::Pread,
         };
         let path = file.path().to_owned();
         let readable = AtomicU64::new(HEADER_LEN_U64);
-        Self { header, path, file, bytes, readable, verify, tally: Arc::default() }
+        Self { header, path, file, bytes, collected: None, readable, verify: options.verify, tally: Arc::default() }
     }
 
     /// A segment that is whole, `len` bytes long.
@@ -95,16 +86,17 @@ impl Segment {
         header: SegmentHeader,
         file: Arc<dyn ReadFile>,
         len: u64,
-        io_mode: IoMode,
-        verify: bool,
+        collected: Option<Collected>,
+        options: &Options,
         tally: Arc<Tally>,
     ) -> Result<Self> {
-        let bytes = match io_mode {
+        let bytes = match options.io_mode {
             IoMode::Mapped => Bytewise::Whole(file.map(len)?.into()),
             IoMode::Pread => Bytewise::Pread,
         };
         let path = file.path().to_owned();
-        Ok(Self { header, path, file, bytes, readable: AtomicU64::new(len), verify, tally })
+        let readable = AtomicU64::new(len);
+        Ok(Self { header, path, file, bytes, collected, readable, verify: options.verify, tally })
     }
 
     /// Its id.
@@ -119,7 +111,22 @@ impl Segment {
         &self.path
     }
 
-    /// The random id that its hint file and dead set carry too.
+    /// Whether it holds what was left of other segments.
+    #[must_use]
+    pub fn is_collected(&self) -> bool {
+        self.collected.is_some()
+    }
+
+    /// The segments that its records' addresses name, ascending: itself, or those that were collected into it.
+    #[must_use]
+    pub fn addresses(&self) -> &[SegmentId] {
+        match &self.collected {
+            None => std::slice::from_ref(&self.header.id),
+            Some(collected) => &collected.origins,
+        }
+    }
+
+    /// The random id that its hint file, dead set and map carry too.
     #[must_use]
     pub fn companion(&self) -> CompanionId {
         self.header.companion
@@ -149,69 +156,84 @@ impl Segment {
         self.readable.store(end, Ordering::Release);
     }
 
-    /// The value behind a pointer into this segment.
+    /// The value behind a pointer to a record in this segment.
     ///
     /// # Errors
     /// As [`SegmentSet::read`](crate::SegmentSet::read).
     pub fn read(&self, pointer: ValuePointer) -> Result<Bytes> {
-        let record = self.record_bytes(pointer)?;
-        let header = self.judge(pointer, &record, self.verify)?;
-        Ok(record.slice(header.value_start()..header.value_end()))
+        let found = self.find(pointer, self.verify)?;
+        Ok(found.value())
     }
 
-    /// The value behind a pointer into this segment, if the record is the one of this owner and key, and whole.
+    /// The value behind a pointer to a record in this segment, if the record is the one of this owner and key, and whole.
     ///
     /// # Errors
     /// As [`SegmentSet::read_checked`](crate::SegmentSet::read_checked).
     pub fn read_checked(&self, pointer: ValuePointer, owner: u32, key: InternalKeyRef<'_>) -> Result<Bytes> {
-        let record = self.record_bytes(pointer)?;
-        let header = self.judge(pointer, &record, true)?;
-        let found = self.key_of(pointer, &header, &record)?;
-        if header.owner != owner {
-            return Err(self.wrong(pointer, "record of another owner", owner, header.owner));
+        let found = self.find(pointer, true)?;
+        let found_key = self.key_of(&found)?;
+        if found.header.owner != owner {
+            return Err(self.wrong(found.position, "record of another owner", owner, found.header.owner));
         }
-        if found != key {
-            return Err(self.wrong(pointer, "record of another key", format!("{key:?}"), format!("{found:?}")));
+        if found_key != key {
+            let values = (format!("{key:?}"), format!("{found_key:?}"));
+            return Err(self.wrong(found.position, "record of another key", values.0, values.1));
         }
-        Ok(record.slice(header.value_start()..header.value_end()))
+        Ok(found.value())
     }
 
-    /// Everything in the record behind a pointer into this segment.
+    /// Everything in the record behind a pointer to a record in this segment.
     ///
     /// # Errors
     /// As [`SegmentSet::read`](crate::SegmentSet::read).
     pub fn read_record(&self, pointer: ValuePointer) -> Result<ValueRecord> {
-        let record = self.record_bytes(pointer)?;
-        let header = self.judge(pointer, &record, self.verify)?;
-        let key = self.key_of(pointer, &header, &record)?.to_owned();
-        let meta = self.meta_of(&header)?;
-        Ok(ValueRecord {
-            owner: header.owner,
-            key,
-            meta,
-            value: record.slice(header.value_start()..header.value_end()),
-        })
+        let found = self.find(pointer, self.verify)?;
+        let key = self.key_of(&found)?.to_owned();
+        let meta = self.meta_of(&found.header)?;
+        Ok(ValueRecord { owner: found.header.owner, key, meta, value: found.value() })
     }
 
-    /// The bytes that a pointer names, whatever they are.
-    fn record_bytes(&self, pointer: ValuePointer) -> Result<Bytes> {
-        let start = u64::from(pointer.offset);
-        let end = start + u64::from(pointer.len);
-        let readable = self.readable_bytes();
-        if pointer.segment != self.header.id {
-            return Err(self.wrong(pointer, "pointer into another segment", self.header.id, pointer.segment));
+    /// Where the record of a pointer stands in the file; `None` where the segment does not hold it.
+    #[inline]
+    pub(crate) fn position_of(&self, pointer: ValuePointer) -> Result<Option<u32>> {
+        match &self.collected {
+            None => Ok((pointer.segment == self.header.id).then_some(pointer.offset)),
+            Some(collected) => collected.map.find(Origin { segment: pointer.segment, offset: pointer.offset }),
         }
+    }
+
+    /// The record at a position that a hint file gave, verified.
+    pub(crate) fn record_at(&self, position: u32, pointer: ValuePointer) -> Result<FoundRecord> {
+        let bytes = self.bytes_at(position, pointer)?;
+        self.judge(position, pointer, bytes, true)
+    }
+
+    #[inline]
+    fn find(&self, pointer: ValuePointer, verify: bool) -> Result<FoundRecord> {
+        let Some(position) = self.position_of(pointer)? else {
+            let asked = format!("record {} of segment {}", pointer.offset, pointer.segment);
+            return Err(self.wrong(0, "no such record", asked, "nothing"));
+        };
+        let bytes = self.bytes_at(position, pointer)?;
+        self.judge(position, pointer, bytes, verify)
+    }
+
+    /// The bytes that a pointer names, whatever they are, with its address in front where the segment was collected.
+    fn bytes_at(&self, position: u32, pointer: ValuePointer) -> Result<Bytes> {
+        let start = u64::from(position);
+        let end = start + u64::from(self.header.content.origin_len()) + u64::from(pointer.len);
+        let readable = self.readable_bytes();
         if start < HEADER_LEN_U64 || end > readable || (pointer.len as usize) <= RECORD_OVERHEAD {
             let expected = format!("{} bytes", pointer.len);
-            return Err(self.wrong(pointer, "no such record", expected, format!("segment of {readable} bytes")));
+            return Err(self.wrong(position, "no such record", expected, format!("segment of {readable} bytes")));
         }
         match &self.bytes {
             Bytewise::Whole(bytes) => Ok(bytes.slice(start as usize..end as usize)),
             Bytewise::Growing(mapping) => match self.grown(mapping, start, end, readable)? {
                 Some(bytes) => Ok(bytes),
-                None => self.copied(pointer),
+                None => self.copied(start, end),
             },
-            Bytewise::Pread => self.copied(pointer),
+            Bytewise::Pread => self.copied(start, end),
         }
     }
 
@@ -236,33 +258,47 @@ impl Segment {
         Ok(Some(record))
     }
 
-    fn copied(&self, pointer: ValuePointer) -> Result<Bytes> {
-        let mut record = vec![0; pointer.len as usize];
-        self.file.read_exact_at(&mut record, u64::from(pointer.offset))?;
+    fn copied(&self, start: u64, end: u64) -> Result<Bytes> {
+        let mut record = vec![0; (end - start) as usize];
+        self.file.read_exact_at(&mut record, start)?;
         Ok(record.into())
     }
 
-    /// Checks that the bytes are one record as long as the pointer says, and unchanged.
+    /// Checks that the bytes are one record as long as the pointer says, behind its address, and unchanged.
     #[inline]
-    fn judge(&self, pointer: ValuePointer, record: &[u8], verify: bool) -> Result<RecordHeader> {
-        let header = RecordHeader::decode(record)
-            .map_err(|error| Error::from(error.at(self.path.clone(), u64::from(pointer.offset))))?;
+    fn judge(&self, position: u32, pointer: ValuePointer, bytes: Bytes, verify: bool) -> Result<FoundRecord> {
+        let decoded = |error: base::DecodeError| Error::from(error.at(self.path.clone(), u64::from(position)));
+        let start = self.header.content.origin_len() as usize;
+        if start > 0 {
+            let origin = Origin::decode(&bytes).map_err(decoded)?;
+            if (origin.segment, origin.offset) != (pointer.segment, pointer.offset) {
+                let asked = Origin { segment: pointer.segment, offset: pointer.offset };
+                return Err(self.wrong(
+                    position,
+                    "record of another address",
+                    format!("{asked:?}"),
+                    format!("{origin:?}"),
+                ));
+            }
+        }
+        let header = RecordHeader::decode(bytes.get(start..).unwrap_or_default()).map_err(decoded)?;
         if header.record_len() != u64::from(pointer.len) {
-            return Err(self.wrong(pointer, "record length", pointer.len, header.record_len()));
+            return Err(self.wrong(position, "record length", pointer.len, header.record_len()));
         }
         if verify {
-            let (Some(covered), Some(stored)) = (record.get(..header.value_end()), record.last_chunk::<4>()) else {
-                return Err(self.wrong(pointer, "record length", pointer.len, record.len()));
+            let (Some(covered), Some(stored)) = (bytes.get(..start + header.value_end()), bytes.last_chunk::<4>())
+            else {
+                return Err(self.wrong(position, "record length", pointer.len, bytes.len()));
             };
             let computed = crc32_salted(self.header.checksum_start, covered);
             let stored = u32::from_le_bytes(*stored);
             if computed != stored {
                 let (computed, stored) = (format!("{computed:#010x}"), format!("{stored:#010x}"));
-                return Err(self.wrong(pointer, "record checksum", computed, stored));
+                return Err(self.wrong(position, "record checksum", computed, stored));
             }
             self.meta_of(&header)?;
         }
-        Ok(header)
+        Ok(FoundRecord { header, position, start, bytes })
     }
 
     fn meta_of(&self, header: &RecordHeader) -> Result<EntryMeta> {
@@ -271,19 +307,46 @@ impl Segment {
         })
     }
 
-    fn key_of<'a>(&self, pointer: ValuePointer, header: &RecordHeader, record: &'a [u8]) -> Result<InternalKeyRef<'a>> {
-        let key = record.get(RECORD_HEADER_LEN..header.value_start()).unwrap_or_default();
-        InternalKeyRef::decode(key).map_err(|error| error.at(self.path.clone(), u64::from(pointer.offset)).into())
+    fn key_of<'a>(&self, found: &'a FoundRecord) -> Result<InternalKeyRef<'a>> {
+        InternalKeyRef::decode(found.key())
+            .map_err(|error| error.at(self.path.clone(), u64::from(found.position)).into())
     }
 
     #[cold]
     fn wrong(
         &self,
-        pointer: ValuePointer,
+        position: u32,
         what: &'static str,
         expected: impl std::fmt::Display,
         found: impl std::fmt::Display,
     ) -> Error {
-        Corruption::new(self.path.clone(), u64::from(pointer.offset), what).with_values(expected, found).into()
+        Corruption::new(self.path.clone(), u64::from(position), what).with_values(expected, found).into()
+    }
+}
+
+/// A record where it was found.
+#[derive(Debug)]
+pub(crate) struct FoundRecord {
+    pub(crate) header: RecordHeader,
+    position: u32,
+    /// Where in the bytes the record starts; its address is before that.
+    start: usize,
+    bytes: Bytes,
+}
+
+impl FoundRecord {
+    /// Header, key and value, without the checksum.
+    pub(crate) fn covered(&self) -> &[u8] {
+        self.bytes.get(self.start..self.start + self.header.value_end()).unwrap_or_default()
+    }
+
+    fn key(&self) -> &[u8] {
+        let key = self.start + RECORD_HEADER_LEN..self.start + self.header.value_start();
+        self.bytes.get(key).unwrap_or_default()
+    }
+
+    #[inline]
+    fn value(&self) -> Bytes {
+        self.bytes.slice(self.start + self.header.value_start()..self.start + self.header.value_end())
     }
 }

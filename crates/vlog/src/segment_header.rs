@@ -1,10 +1,12 @@
 //! What a segment's header says beyond that of every file.
 //!
 //! ```text
-//! details := content u32 = 0 (records of commits) | previous segment u32 | previous end u32 | 0 u32
+//! details := content u32 | previous segment u32 | previous end u32 | 0 u32
+//! content := 0 (records of commits) | 1 (records that were collected from other segments)
 //! ```
-//! A segment names its predecessor within one run and how long that was when it was full; `0, 0` for the first of a run.
-//! So the end of a full segment is known before it is sealed, without another write to it.
+//! A segment of commits names its predecessor within one run and how long that was when it was full; `0, 0` for the first
+//! of a run. So the end of a full segment is known before it is sealed, without another write to it. A collected one has
+//! no predecessor.
 
 use std::path::Path;
 
@@ -15,8 +17,34 @@ use crate::fields::Fields;
 use crate::header::{CompanionId, FileHeader, FileKind};
 use crate::{Error, Result};
 
-/// Records of commits: one that no log's entry names after a crash is dead. Segments of other content are not judged so.
-const CONTENT_COMMITS: u32 = 0;
+/// What the records of a segment are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Content {
+    /// Records of commits, each at its own address: one that no log's entry names after a crash is dead.
+    Commits = 0,
+    /// What was left of other segments, each record behind its address.
+    Collected = 1,
+}
+
+impl Content {
+    pub(crate) fn from_u32(content: u32) -> Option<Self> {
+        match content {
+            0 => Some(Self::Commits),
+            1 => Some(Self::Collected),
+            _ => None,
+        }
+    }
+
+    /// Bytes in front of each record, which tell its address.
+    #[inline]
+    pub(crate) fn origin_len(self) -> u32 {
+        match self {
+            Self::Commits => 0,
+            Self::Collected => crate::record::ORIGIN_LEN as u32,
+        }
+    }
+}
 
 /// A segment's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +53,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) companion: CompanionId,
     /// What the records' checksums start from.
     pub(crate) checksum_start: u32,
+    pub(crate) content: Content,
     /// Where the predecessor within the same run ended.
     pub(crate) previous: ValueLogHead,
 }
@@ -35,16 +64,17 @@ impl SegmentHeader {
         vfs: &dyn Vfs,
         store: StoreId,
         id: SegmentId,
+        content: Content,
         previous: ValueLogHead,
     ) -> Result<(Self, Vec<u8>)> {
         let mut header = FileHeader::salted(vfs, FileKind::Segment, store, u64::from(id.0))?;
         vfs.fill_random(&mut header.companion.0)?;
-        let fields = [CONTENT_COMMITS, previous.segment.0, previous.offset, 0];
+        let fields = [content as u32, previous.segment.0, previous.offset, 0];
         for (to, from) in header.details.chunks_mut(4).zip(fields) {
             to.copy_from_slice(&from.to_le_bytes());
         }
         let (companion, checksum_start) = (header.companion, header.checksum_start());
-        Ok((Self { id, companion, checksum_start, previous }, header.encode()))
+        Ok((Self { id, companion, checksum_start, content, previous }, header.encode()))
     }
 
     pub(crate) fn decode(path: &Path, store: StoreId, id: SegmentId, bytes: &[u8]) -> Result<Self> {
@@ -53,13 +83,14 @@ impl SegmentHeader {
         let mut details = Fields::new(&header.details);
         let mut next = || details.u32().map_err(|error| Error::from(error.at(path, 88)));
         let [content, segment, offset, reserved] = [next()?, next()?, next()?, next()?];
-        if content != CONTENT_COMMITS || reserved != 0 {
-            return Err(Error::incompatible(path, "segment content", CONTENT_COMMITS, content));
-        }
+        let known = Content::from_u32(content).filter(|_| reserved == 0);
+        let content =
+            known.ok_or_else(|| Error::incompatible(path, "segment content", Content::Collected as u32, content))?;
         Ok(Self {
             id,
             companion: header.companion,
             checksum_start: header.checksum_start(),
+            content,
             previous: ValueLogHead { segment: SegmentId(segment), offset },
         })
     }

@@ -1,6 +1,6 @@
 //! The segments of a value log at one moment.
 //!
-//! A set never changes; every roll and every seal makes a new one. Holding a set keeps all its segments readable, so a
+//! A set never changes; every roll, every seal and every collection makes a new one. Holding a set keeps all its segments readable, so a
 //! pointer that was found under it can be resolved for as long as it is held.
 
 use std::path::PathBuf;
@@ -17,28 +17,39 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct SegmentSet {
     dir: PathBuf,
+    /// Rises with every change.
+    generation: u64,
     /// Ascending by id.
     segments: Vec<Arc<Segment>>,
+    /// The segment that holds the records of an address, by the segment that the address names, ascending.
+    places: Vec<(SegmentId, Arc<Segment>)>,
 }
 
 impl SegmentSet {
     pub(crate) fn new(dir: PathBuf, mut segments: Vec<Arc<Segment>>) -> Self {
         segments.sort_by_key(|segment| segment.id());
-        Self { dir, segments }
+        let mut places = Vec::with_capacity(segments.len());
+        for segment in &segments {
+            places.extend(segment.addresses().iter().map(|address| (*address, Arc::clone(segment))));
+        }
+        places.sort_by_key(|(address, _)| *address);
+        Self { dir, generation: 0, segments, places }
     }
 
-    /// This set with a segment added, or put in the place of the one with its id.
-    pub(crate) fn with(&self, segment: Arc<Segment>) -> Self {
-        let mut next = self.clone();
-        match next.segments.binary_search_by_key(&segment.id(), |other| other.id()) {
-            Ok(at) => {
-                if let Some(slot) = next.segments.get_mut(at) {
-                    *slot = segment;
-                }
-            }
-            Err(at) => next.segments.insert(at, segment),
-        }
-        next
+    /// This set without `removed`, and with a segment added, or put in the place of the one with its id.
+    pub(crate) fn with(&self, removed: &[SegmentId], added: Option<Arc<Segment>>) -> Self {
+        let stays = |segment: &Arc<Segment>| {
+            !removed.contains(&segment.id()) && added.as_ref().is_none_or(|added| added.id() != segment.id())
+        };
+        let kept = self.segments.iter().filter(|segment| stays(segment)).cloned();
+        let segments = kept.chain(added.clone()).collect();
+        Self { generation: self.generation + 1, ..Self::new(self.dir.clone(), segments) }
+    }
+
+    /// Whether this set came after `other` of the same log.
+    #[must_use]
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        self.generation > other.generation
     }
 
     /// The segments, oldest first.
@@ -58,12 +69,19 @@ impl SegmentSet {
         self.segments.is_empty()
     }
 
-    /// The segment of an id.
+    /// The segment with an id.
     #[must_use]
-    #[inline]
     pub fn segment(&self, id: SegmentId) -> Option<&Arc<Segment>> {
         let at = self.segments.binary_search_by_key(&id, |segment| segment.id()).ok()?;
         self.segments.get(at)
+    }
+
+    /// The segment that holds the records whose addresses name `address`: that one, or where it was collected to.
+    #[must_use]
+    #[inline]
+    pub fn holder(&self, address: SegmentId) -> Option<&Arc<Segment>> {
+        let at = self.places.binary_search_by_key(&address, |(address, _)| *address).ok()?;
+        self.places.get(at).map(|(_, segment)| segment)
     }
 
     /// The value behind a pointer, verified unless [`Options::verify`](crate::Options::verify) is off. From a mapped
@@ -95,7 +113,7 @@ impl SegmentSet {
 
     #[inline]
     fn find(&self, pointer: ValuePointer) -> Result<&Arc<Segment>> {
-        self.segment(pointer.segment).ok_or_else(|| {
+        self.holder(pointer.segment).ok_or_else(|| {
             let path = segment_path(&self.dir, pointer.segment);
             Error::corruption(&path, u64::from(pointer.offset), "no such segment")
         })

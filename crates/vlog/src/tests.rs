@@ -7,14 +7,16 @@ use std::path::Path;
 use vfs::{MemFs, Vfs};
 
 use crate::dead_set::DeadSet;
-use crate::death_list::{self, DeathsBySegment};
+use crate::death_list;
 use crate::file_name::{dead_path, deaths_path, hint_path, manifest_path, segment_path};
 use crate::header::{FileHeader, FileKind, HEADER_LEN_U64};
 use crate::hint::{HintReader, HintWriter};
 use crate::manifest::{Manifest, OwnerTotals, SealedSegment};
+use crate::map::{MapWriter, SegmentMap};
+use crate::record::Origin;
 use crate::record::RecordHeader;
 use crate::scan::{Entry, RecordScanner};
-use crate::segment_header::SegmentHeader;
+use crate::segment_header::{Content, SegmentHeader};
 use crate::{CompanionId, Error, Result, whole_file};
 
 const STORE: StoreId = StoreId([5; 16]);
@@ -24,7 +26,8 @@ fn dir() -> &'static Path {
 }
 
 fn of(companion: CompanionId) -> SegmentHeader {
-    SegmentHeader { id: SegmentId(1), companion, checksum_start: 0, previous: ValueLogHead::default() }
+    let previous = ValueLogHead::default();
+    SegmentHeader { id: SegmentId(1), companion, checksum_start: 0, content: Content::Commits, previous }
 }
 
 /// A file system on which `path` is a whole file of this kind and body, checksums and all.
@@ -47,7 +50,7 @@ fn words(words: &[u32]) -> Vec<u8> {
 
 /// A manifest body with one segment of one record, of which the byte at `at` is replaced.
 fn one_segment(at: usize, byte: u8) -> Vec<u8> {
-    let mut body = words(&[9, 2, 0, 0, 1]);
+    let mut body = words(&[9, 2, 0, 1]);
     body.extend_from_slice(&words(&[1]));
     body.extend_from_slice(&[0, 0]);
     body.extend_from_slice(&words(&[152, 1, 0, 0, 0, 0, 0, 1, 7, 1, 0, 40, 0]));
@@ -63,8 +66,11 @@ fn a_manifest_is_read_back_as_it_was_written() {
     let owners =
         vec![OwnerTotals { owner: 1, records: 2, bytes: 100 }, OwnerTotals { owner: u32::MAX, records: 1, bytes: 50 }];
     let end = HEADER_LEN_U64 as u32 + 150;
-    let segment = SealedSegment { companion: CompanionId([3; 16]), end, records: 3, has_dead_set: true, owners };
+    let companion = CompanionId([3; 16]);
+    let segment = SealedSegment { companion, end, records: 3, has_dead_set: true, owners, origins: None };
+    let collected = SealedSegment { origins: Some(vec![SegmentId(2), SegmentId(3)]), ..segment.clone() };
     manifest.segments.insert(SegmentId(4), segment);
+    manifest.segments.insert(SegmentId(9), collected);
     (manifest.open_from, manifest.next_segment) = (SegmentId(6), SegmentId(70));
     manifest.write(&fs, dir(), STORE).unwrap();
     assert_eq!(Manifest::read(&fs, dir(), STORE).unwrap(), Some(manifest.clone()));
@@ -72,13 +78,12 @@ fn a_manifest_is_read_back_as_it_was_written() {
 }
 
 #[test]
-fn collected_segments_have_their_place_in_the_manifest_and_are_refused_until_they_are_known() {
+fn what_the_manifest_of_a_newer_program_may_say_is_refused_as_unknown() {
     assert!(manifest_of(&one_segment(0, 9)).unwrap().is_some());
-    let physical_files = words(&[9, 2, 1, 0, 0]);
-    let dropped_owners = words(&[9, 2, 0, 1, 0]);
-    let location = one_segment(24, 1);
-    let flags = one_segment(25, 2);
-    for body in [physical_files, dropped_owners, location, flags] {
+    let dropped_owners = words(&[9, 2, 1, 0]);
+    let content = one_segment(20, 2);
+    let flags = one_segment(21, 2);
+    for body in [dropped_owners, content, flags] {
         let refused = manifest_of(&body).unwrap_err();
         assert!(matches!(refused, Error::Incompatible { .. }), "{refused}");
     }
@@ -89,16 +94,70 @@ fn a_manifest_that_contradicts_itself_is_damaged() {
     for (at, byte, what) in [
         (4, 10, "the first open segment above the counter"),
         (4, 1, "a sealed segment that is not below the first open one"),
-        (16, 2, "a segment that is not there"),
-        (26, 153, "owners that do not make up the length"),
-        (30, 2, "owners that do not make up the records"),
-        (54, 2, "an owner that is not there"),
+        (12, 2, "a segment that is not there"),
+        (20, 1, "a collected segment without origins"),
+        (22, 153, "owners that do not make up the length"),
+        (26, 2, "owners that do not make up the records"),
+        (50, 2, "an owner that is not there"),
     ] {
         let refused = manifest_of(&one_segment(at, byte)).unwrap_err();
         assert!(refused.is_corruption(), "{what}: {refused}");
     }
-    let counts = words(&[9, 2, 0, 0, u32::MAX]);
+    let counts = words(&[9, 2, 0, u32::MAX]);
     assert!(manifest_of(&counts).unwrap_err().is_corruption());
+}
+
+#[test]
+fn an_address_is_in_one_file() {
+    for origins in [&[1, 1][..], &[2, 1], &[1, 5], &[1, 3], &[u32::MAX]] {
+        let mut manifest = Manifest::empty();
+        (manifest.open_from, manifest.next_segment) = (SegmentId(5), SegmentId(9));
+        let (end, owners) = (HEADER_LEN_U64 as u32, Vec::new());
+        let companion = CompanionId([3; 16]);
+        let own = SealedSegment { companion, end, records: 0, has_dead_set: false, owners, origins: None };
+        let origins = origins.iter().copied().map(SegmentId).collect();
+        manifest.segments.insert(SegmentId(8), SealedSegment { origins: Some(origins), ..own.clone() });
+        manifest.segments.insert(SegmentId(3), own);
+        let fs = MemFs::new(1);
+        fs.create_dir_all(dir()).unwrap();
+        manifest.write(&fs, dir(), STORE).unwrap();
+        let refused = Manifest::read(&fs, dir(), STORE).unwrap_err();
+        assert!(refused.is_corruption(), "{refused}");
+    }
+}
+
+#[test]
+fn a_map_finds_what_was_put_in_and_nothing_else() {
+    let fs = MemFs::new(1);
+    fs.create_dir_all(dir()).unwrap();
+    let header = of(CompanionId([8; 16]));
+    let all: Vec<Origin> = [(2, 112), (2, 500), (3, 112), (7, 1), (7, 2), (7, u32::MAX)]
+        .map(|(segment, offset)| Origin { segment: SegmentId(segment), offset })
+        .to_vec();
+    let mut map = MapWriter::default();
+    all.iter().zip(112..).for_each(|(origin, position)| map.push(*origin, position));
+    assert_eq!(map.origins(), [2, 3, 7].map(SegmentId));
+    map.finish(&fs, dir(), STORE, &header).unwrap();
+    let path = crate::map_path(dir(), SegmentId(1));
+    for io_mode in [crate::IoMode::Mapped, crate::IoMode::Pread] {
+        let map = SegmentMap::open(&fs, dir(), STORE, &header, io_mode).unwrap();
+        for (origin, position) in all.iter().zip(112..) {
+            assert_eq!(map.find(*origin).unwrap(), Some(position), "{origin:?}");
+        }
+        for (segment, offset) in [(1, 112), (2, 111), (2, 113), (2, 501), (3, 500), (4, 112), (7, 0), (8, 1)] {
+            assert_eq!(map.find(Origin { segment: SegmentId(segment), offset }).unwrap(), None);
+        }
+    }
+    let whole = fs.read(&path).unwrap();
+    for at in 0..whole.len() {
+        fs.edit(&path, |bytes| bytes[at] ^= 4).unwrap();
+        let found = SegmentMap::open(&fs, dir(), STORE, &header, crate::IoMode::Pread).and_then(|map| map.find(all[0]));
+        assert!(found.is_err(), "byte {at}");
+        fs.write(&path, whole[..at].to_vec()).unwrap();
+        let found = SegmentMap::open(&fs, dir(), STORE, &header, crate::IoMode::Pread).map(|_| ());
+        assert!(found.unwrap_err().is_corruption(), "cut at {at}");
+        fs.write(&path, whole.clone()).unwrap();
+    }
 }
 
 #[test]
@@ -106,11 +165,12 @@ fn other_contents_keys_and_flags_are_refused_as_unknown() {
     let fs = MemFs::new(1);
     fs.create_dir_all(dir()).unwrap();
     let path = segment_path(dir(), SegmentId(1));
-    let (_, bytes) = SegmentHeader::create(&fs, STORE, SegmentId(1), ValueLogHead::default()).unwrap();
+    let (_, bytes) =
+        SegmentHeader::create(&fs, STORE, SegmentId(1), Content::Commits, ValueLogHead::default()).unwrap();
     assert!(SegmentHeader::decode(&path, STORE, SegmentId(1), &bytes).is_ok());
     for at in [8, 12, 88, 100, 104] {
         let mut unknown = bytes.clone();
-        unknown[at] += 1;
+        unknown[at] += 2;
         let checksum = base::checksum::crc32(&unknown[..108]);
         unknown[108..].copy_from_slice(&checksum.to_le_bytes());
         let refused = SegmentHeader::decode(&path, STORE, SegmentId(1), &unknown).unwrap_err();
@@ -124,7 +184,8 @@ fn other_contents_keys_and_flags_are_refused_as_unknown() {
 fn a_record_with_a_flag_of_a_newer_program_ends_nothing_silently() {
     let fs = MemFs::new(1);
     fs.create_dir_all(dir()).unwrap();
-    let (header, mut bytes) = SegmentHeader::create(&fs, STORE, SegmentId(1), ValueLogHead::default()).unwrap();
+    let (header, mut bytes) =
+        SegmentHeader::create(&fs, STORE, SegmentId(1), Content::Commits, ValueLogHead::default()).unwrap();
     let start = bytes.len();
     let key = base::InternalKeyRef::new(b"key", 1);
     let record = RecordHeader::of(0, key, base::EntryMeta::put(), b"").unwrap();
@@ -150,7 +211,7 @@ fn a_hint_file_that_lost_a_whole_chunk_is_damaged() {
         let key = base::InternalKeyRef::new(b"the key of a record", version);
         let len = crate::record_len(key.user_key.len(), 10) as u32;
         let pointer = base::ValuePointer { segment: SegmentId(1), len, offset };
-        hint.add(&Entry { pointer, owner: 0, key, meta: base::EntryMeta::put() }).unwrap();
+        hint.add(&Entry { pointer, position: offset, owner: 0, key, meta: base::EntryMeta::put() }).unwrap();
         offset += len;
     }
     hint.finish().unwrap();
@@ -194,8 +255,12 @@ proptest! {
             prop_assert!(dead.offsets().is_sorted_by(|one, next| one < next));
         }
         let fs = with_body(FileKind::Deaths, &deaths_path(dir(), 1), 1, details, &body);
-        let _ = death_list::read(&fs, dir(), STORE, 1, &mut DeathsBySegment::new());
+        let _ = death_list::read(&fs, dir(), STORE, 1, &mut Vec::new());
         let _ = RecordHeader::decode(&body);
+        let fs = with_body(FileKind::Map, &crate::map_path(dir(), SegmentId(1)), 1, details, &body);
+        if let Ok(map) = SegmentMap::open(&fs, dir(), STORE, &of(CompanionId::default()), crate::IoMode::Pread) {
+            let _ = map.find(Origin { segment: SegmentId(u32::from(small_count)), offset: 112 });
+        }
     }
 
     #[test]

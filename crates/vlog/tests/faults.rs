@@ -91,8 +91,8 @@ fn a_roll_makes_one_file_and_a_seal_does_the_rest_in_an_order_that_a_crash_canno
         sync directory vlog
         draw random bytes for ., 32 bytes
         create vlog/VLOG-MANIFEST.tmp
-        append to vlog/VLOG-MANIFEST.tmp, 214 bytes at 0
-        finish vlog/VLOG-MANIFEST.tmp, 214 bytes
+        append to vlog/VLOG-MANIFEST.tmp, 210 bytes at 0
+        finish vlog/VLOG-MANIFEST.tmp, 210 bytes
         rename vlog/VLOG-MANIFEST.tmp -> vlog/VLOG-MANIFEST
         sync directory vlog
     "#]]

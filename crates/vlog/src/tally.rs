@@ -1,0 +1,79 @@
+//! What is counted of a segment, and what becomes of its files once it was collected and nobody holds it any more.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use base::SegmentId;
+use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use base::sync::{Arc, Mutex};
+
+use crate::dead_set::DeadSet;
+
+/// What is counted of a segment; shared by all handles of it, so that it goes with the last of them.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) records: AtomicU64,
+    pub(crate) dead_records: AtomicU64,
+    pub(crate) dead_bytes: AtomicU64,
+    /// Whether a dead set was written.
+    pub(crate) has_dead_set: AtomicBool,
+    /// Set once no manifest lists the segment: its files may go with the last handle.
+    retired: OnceLock<(SegmentId, Arc<Released>)>,
+}
+
+impl Tally {
+    /// Notes the dead set that stands now.
+    pub(crate) fn note_dead_set(&self, dead: &DeadSet) {
+        self.dead_records.store(dead.records(), Ordering::Relaxed);
+        self.dead_bytes.store(dead.bytes(), Ordering::Relaxed);
+        self.has_dead_set.store(true, Ordering::Release);
+    }
+
+    /// Says that the files of the segment may go once nobody holds it.
+    pub(crate) fn retire(&self, id: SegmentId, released: &Arc<Released>) {
+        // Only the first time counts, and there is no second: a segment is collected once.
+        let _ = self.retired.set((id, Arc::clone(released)));
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if let Some((id, released)) = self.retired.take() {
+            released.push(id);
+        }
+    }
+}
+
+type Listener = Box<dyn Fn() + Send + Sync>;
+
+/// Collected segments that nobody holds any more, until their files are removed. No file is touched where the last
+/// handle is dropped: that may be under any lock.
+#[derive(Default)]
+pub(crate) struct Released {
+    segments: Mutex<Vec<SegmentId>>,
+    listener: OnceLock<Listener>,
+}
+
+impl Released {
+    /// Calls `listener` whenever a segment is released, from wherever that happens: it must not wait for anything.
+    pub(crate) fn listen(&self, listener: Listener) {
+        let _ = self.listener.set(listener);
+    }
+
+    pub(crate) fn push(&self, id: SegmentId) {
+        self.segments.lock().push(id);
+        if let Some(listener) = self.listener.get() {
+            listener();
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<SegmentId> {
+        std::mem::take(&mut *self.segments.lock())
+    }
+}
+
+impl fmt::Debug for Released {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Released").field("segments", &*self.segments.lock()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! Collections: addresses stay, garbage goes, and nobody notices.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use base::{SegmentId, ValuePointer};
+use support::{Sample, assert_all, fill, names, open, small};
+use vfs::MemFs;
+use vlog::{CollectContext, Collection, Options, ValueLog};
+
+fn sealed(log: &ValueLog) -> Vec<SegmentId> {
+    log.statistics().iter().filter(|of| of.sealed).map(|of| of.segment).collect()
+}
+
+fn collect(log: &ValueLog, segments: &[SegmentId]) -> Collection {
+    log.collect(segments, &CollectContext::unpaced()).unwrap().unwrap()
+}
+
+fn kill(log: &ValueLog, ticket: u64, dead: &[ValuePointer]) {
+    log.prepare_deaths(ticket, dead).unwrap();
+    log.apply_deaths(&[ticket]).unwrap();
+    log.clear_deaths(&[ticket]).unwrap();
+}
+
+/// Splits what was written into what dies and what lives.
+fn split(written: Vec<(Sample, ValuePointer)>, every: u64) -> (Vec<ValuePointer>, Vec<(Sample, ValuePointer)>) {
+    let (dead, alive): (Vec<_>, Vec<_>) = written.into_iter().partition(|(sample, _)| sample.version % every != 0);
+    (dead.into_iter().map(|(_, pointer)| pointer).collect(), alive)
+}
+
+#[test]
+fn what_lives_is_read_at_its_address_after_any_number_of_collections_and_reopens() {
+    for io_mode in [vlog::IoMode::Mapped, vlog::IoMode::Pread] {
+        let fs = MemFs::new(1);
+        let options = Options { io_mode, ..small() };
+        let mut log = open(&fs, options.clone());
+        let mut alive = fill(&log, 200, 100);
+        log.seal_all().unwrap();
+        for round in 2..6 {
+            let (dead, left) = split(alive, round);
+            kill(&log, round, &dead);
+            assert_all(&log, &left);
+            let collection = collect(&log, &sealed(&log));
+            assert_eq!(collection.records, left.len() as u64);
+            assert_eq!(log.remove_released().unwrap(), if round == 2 { 10 } else { 1 });
+            assert_eq!(log.statistics().len(), 1);
+            assert_all(&log, &left);
+            drop(log);
+            log = open(&fs, options.clone());
+            log.remove_orphans().unwrap();
+            assert_all(&log, &left);
+            assert_eq!(names(&fs).len(), 4, "{:?}", names(&fs));
+            for pointer in dead {
+                assert!(log.segments().read(pointer).unwrap_err().is_corruption());
+            }
+            alive = left;
+        }
+    }
+}
+
+#[test]
+fn segments_in_which_all_is_dead_go_without_being_read() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, small());
+    let written = fill(&log, 60, 100);
+    log.seal_all().unwrap();
+    let all: Vec<ValuePointer> = written.into_iter().map(|(_, pointer)| pointer).collect();
+    kill(&log, 1, &all);
+    let collection = collect(&log, &sealed(&log));
+    assert_eq!((collection.segment, collection.bytes_written), (None, 0));
+    assert_eq!(log.remove_released().unwrap(), 3);
+    assert_eq!(names(&fs), ["VLOG-MANIFEST"]);
+}
+
+#[test]
+fn a_set_that_is_held_reads_on_and_the_files_go_when_it_does() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, small());
+    let written = fill(&log, 40, 100);
+    log.seal_all().unwrap();
+    let (dead, left) = split(written.clone(), 4);
+    let held = log.segments();
+    kill(&log, 1, &dead);
+    collect(&log, &sealed(&log));
+    assert_eq!(log.remove_released().unwrap(), 0);
+    for (sample, pointer) in &written {
+        assert_eq!(held.read(*pointer).unwrap(), sample.value);
+    }
+    drop(held);
+    assert_eq!(log.remove_released().unwrap(), 2);
+    assert_all(&log, &left);
+}
