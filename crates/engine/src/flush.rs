@@ -6,11 +6,13 @@
 //!    keyspace has unflushed data, so is every log that holds a commit of the memtable, so that a power loss cannot
 //!    split a commit between a durable table and a lost log.
 //! 3. The edit that adds the tables moves the keyspace's log number. A log goes once every keyspace's number is above it.
+//! 4. What a newer entry hides from every reader is not written, and the edit says that its value is dead: known only
+//!    once no view has the memtables.
 
 use std::sync::Arc;
 
-use base::{KeyspaceId, LogNumber};
-use lsm_levels::{BuildContext, KeyspaceEdit, MergeCursor, TreeVersion, VersionEdit};
+use base::{KeyspaceId, LogNumber, ValuePointer};
+use lsm_levels::{BuildContext, FlushRetention, KeyspaceEdit, MergeCursor, TreeVersion, VersionEdit};
 
 use crate::counters::add;
 use crate::keyspace::KeyspaceState;
@@ -78,11 +80,15 @@ impl Store {
             pace: &|_| {},
         };
         let cursors = memtables.iter().map(|memtable| Source::Memtable(memtable.table.cursor())).collect();
-        let tables = lsm_levels::flush(&context, MergeCursor::new(cursors))?;
-        let mut flushed = KeyspaceEdit::new(keyspace.id);
-        flushed.log_number = Some(next_log);
-        flushed.added.clone_from(&tables);
-        let mut edit = VersionEdit::of(flushed).with_last_version(self.oracle.last_assigned());
+        let retain = FlushRetention {
+            discard_version: self.oracle.discard_version(),
+            versions_to_keep: self.options.versions_to_keep,
+        };
+        let flushed = lsm_levels::flush(&context, &retain, MergeCursor::new(cursors))?;
+        let mut added = KeyspaceEdit::new(keyspace.id);
+        added.log_number = Some(next_log);
+        added.added.clone_from(&flushed.tables);
+        let mut edit = VersionEdit::of(added).with_last_version(self.oracle.last_assigned());
         edit.keyspaces.extend(idle.into_iter().map(|(id, log)| {
             let mut moved = KeyspaceEdit::new(id);
             moved.log_number = Some(log);
@@ -90,8 +96,11 @@ impl Store {
         }));
         let ceiling = self.version_lease();
         edit.version_ceiling = Some(ceiling);
-        self.apply_with_deaths(edit).inspect_err(|_| self.levels.discard_tables(&tables))?;
+        let ticket = self
+            .apply_with_deaths(edit, &flushed.deaths)
+            .inspect_err(|_| self.levels.discard_tables(&flushed.tables))?;
         self.install(keyspace, |view| without_memtables(view, memtables, self.version_of(keyspace)));
+        self.unapplied_tickets.lock().extend(ticket);
         self.commit_state.lock().order.raise_ceiling(ceiling);
         add(&self.counters.flushes, 1);
         self.update_pace();
@@ -134,22 +143,22 @@ impl Store {
         }
     }
 
-    /// Writes an edit that also says that the values of failed commits are dead: they are on a list, under a ticket that
-    /// the edit names. If it fails, they wait for the next one.
-    fn apply_with_deaths(&self, mut edit: VersionEdit) -> Result<()> {
-        let dead = std::mem::take(&mut *self.values_without_entry.lock());
+    /// Writes an edit that also says that `deaths`, and the values of failed commits, are dead: they are on a list, under a
+    /// ticket that the edit names, which is returned. If it fails, those of failed commits wait for the next one.
+    fn apply_with_deaths(&self, mut edit: VersionEdit, deaths: &[ValuePointer]) -> Result<Option<u64>> {
+        let failed = std::mem::take(&mut *self.values_without_entry.lock());
+        let dead = [&failed, deaths].concat();
         if dead.is_empty() {
-            return self.apply_edit(edit);
+            return self.apply_edit(edit).map(|()| None);
         }
         let applied = self.levels.new_ticket().map_err(Error::from).and_then(|ticket| {
             self.value_log.prepare_deaths(ticket, &dead)?;
             edit.tickets_added.push(ticket);
             self.apply_edit(edit).inspect_err(|_| self.withdraw_deaths(ticket))?;
-            self.unapplied_tickets.lock().push(ticket);
-            Ok(())
+            Ok(Some(ticket))
         });
         if applied.is_err() {
-            self.values_without_entry.lock().extend(dead);
+            self.values_without_entry.lock().extend(failed);
         }
         applied
     }
@@ -178,7 +187,8 @@ impl Store {
     /// At the end of a run: after a clean one nobody looks for values without an entry.
     pub(crate) fn settle_deaths(&self) -> Result<()> {
         if !self.values_without_entry.lock().is_empty() {
-            self.apply_with_deaths(VersionEdit::default())?;
+            let ticket = self.apply_with_deaths(VersionEdit::default(), &[])?;
+            self.unapplied_tickets.lock().extend(ticket);
         }
         self.take_up_deaths()?;
         Ok(())

@@ -16,8 +16,8 @@ use base::{Cursor, EntryMeta, EntryRef, InternalKey, InternalKeyRef, KeyspaceId,
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use lsm_levels::{
-    BuildContext, Compaction, CompactionContext, KeyRange, KeyspaceEdit, Levels, LevelsOptions, Lookup, MergeCursor,
-    NewKeyspace, Picker, PickerOptions, Result, VersionEdit, flush,
+    BuildContext, Compaction, CompactionContext, FlushRetention, KeyRange, KeyspaceEdit, Levels, LevelsOptions, Lookup,
+    MergeCursor, NewKeyspace, Picker, PickerOptions, Result, VersionEdit, flush,
 };
 use sstable::{BlockCache, CursorOptions, ReadOptions, TableOptions};
 use vfs::{MemFs, Vfs};
@@ -168,7 +168,7 @@ impl Store {
         EntryRef::new(EntryMeta::put(), &value).encode_into(&mut encoded);
         let keys = numbers.into_iter().map(|number| InternalKeyRef::new(&key(number), version).to_owned()).collect();
         let cursor = ValueCursor { keys: ListCursor { keys, position: 0 }, value: encoded };
-        let mut added = flush(&self.build(), cursor).unwrap();
+        let mut added = flush(&self.build(), &FlushRetention::everything(), cursor).unwrap().tables;
         for table in &mut added {
             table.level = level;
         }
@@ -283,8 +283,8 @@ fn flush_in_order(bencher: Bencher<'_, '_>) {
         .counter(BytesCount::new(keys.len() * (KEY_LEN + VALUE_LEN)))
         .with_inputs(|| ValueCursor { keys: ListCursor { keys: keys.clone(), position: 0 }, value: value.clone() })
         .bench_local_values(|cursor| {
-            let added = flush(&store.build(), cursor).unwrap();
-            store.levels.discard_tables(&added);
+            let flushed = flush(&store.build(), &FlushRetention::everything(), cursor).unwrap();
+            store.levels.discard_tables(&flushed.tables);
         });
 }
 

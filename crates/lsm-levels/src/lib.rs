@@ -38,7 +38,7 @@ pub use current::CURRENT_HEAD;
 pub use deaths::ValueDeaths;
 pub use edit::{KeyspaceEdit, NewKeyspace, NewTable, Place, VersionEdit};
 pub use error::{BoxError, Error, Result};
-pub use flush::flush;
+pub use flush::{FlushRetention, Flushed, flush};
 pub use level_cursor::{LevelCursor, RunCursor};
 pub use levels::{KeyspaceState, Levels};
 pub use manifest::ManifestRecovery;

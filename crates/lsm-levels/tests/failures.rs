@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex};
 use base::ValuePointer;
 use base::limits::LEVELS;
 use lsm_levels::{
-    BoxError, BuildContext, CompactionContext, Error, KeyspaceEdit, Levels, ValueDeaths, VersionEdit, flush,
+    BoxError, BuildContext, CompactionContext, Error, FlushRetention, KeyspaceEdit, Levels, ValueDeaths, VersionEdit,
+    flush,
 };
 use sstable::TableOptions;
 use tree::{DIR, KEYSPACE, ListCursor, STORE, Tree, created, delete, levels_options, numbered, pointer, pointing, put};
@@ -155,7 +156,10 @@ fn a_cancelled_job_publishes_nothing() {
         grandparent_bytes_max: 1 << 30,
     };
     assert!(matches!(tree.pick_level(0).unwrap().run(&context), Err(Error::Cancelled)));
-    assert!(matches!(flush(&build, ListCursor::new(numbered(1..=9, 1))), Err(Error::Cancelled)));
+    assert!(matches!(
+        flush(&build, &FlushRetention::everything(), ListCursor::new(numbered(1..=9, 1))),
+        Err(Error::Cancelled)
+    ));
     assert_eq!(tables_on_disk(tree.vfs.as_ref()), on_disk);
     assert!(tree.pick_level(0).is_some());
 }

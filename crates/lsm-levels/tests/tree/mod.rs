@@ -17,9 +17,9 @@ use base::{
     StoreId, TableId, ValuePointer, Version, key_hash,
 };
 use lsm_levels::{
-    BoxError, BuildContext, Compaction, CompactionContext, CompactionOutput, CompactionStats, KeyRange, KeyspaceEdit,
-    Levels, LevelsOptions, Lookup, ManifestRecovery, MergeCursor, NewKeyspace, NewTable, Picker, PickerOptions, Place,
-    Result, RunCursor, TreeVersion, ValueDeaths, VersionEdit, flush,
+    BoxError, BuildContext, Compaction, CompactionContext, CompactionOutput, CompactionStats, FlushRetention, KeyRange,
+    KeyspaceEdit, Levels, LevelsOptions, Lookup, ManifestRecovery, MergeCursor, NewKeyspace, NewTable, Picker,
+    PickerOptions, Place, Result, RunCursor, TreeVersion, ValueDeaths, VersionEdit, flush,
 };
 use sstable::{BlockCache, CursorOptions, IoMode, ReadOptions, TableOptions, VerifyBlocks};
 use vfs::{MemFs, Vfs};
@@ -265,7 +265,9 @@ impl Tree {
 
     /// Writes tables without adding them.
     pub fn write(&self, entries: Vec<Entry>) -> Result<Vec<NewTable>> {
-        self.build(|context| flush(context, ListCursor::new(entries)))
+        self.build(|context| {
+            flush(context, &FlushRetention::everything(), ListCursor::new(entries)).map(|flushed| flushed.tables)
+        })
     }
 
     pub fn try_add(&self, level: usize, entries: Vec<Entry>) -> Result<Vec<TableId>> {
