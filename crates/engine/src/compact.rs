@@ -250,11 +250,13 @@ fn memtables_hold_older(view: &SuperVersion, key: &[u8], version: Version) -> bo
 
 impl ValueDeaths for Store {
     fn prepare(&self, ticket: u64, deaths: &[base::ValuePointer]) -> Result<(), lsm_levels::BoxError> {
-        Ok(self.value_log.prepare_deaths(ticket, deaths).map_err(Error::from)?)
+        Ok(self.prepare_deaths(ticket, deaths)?)
     }
 
     fn apply(&self, ticket: u64) -> Result<(), lsm_levels::BoxError> {
-        Ok(self.value_log.apply_deaths(&[ticket]).map_err(Error::from)?)
+        self.value_log.apply_deaths(&[ticket]).map_err(Error::from)?;
+        self.workers.wake_collector();
+        Ok(())
     }
 
     fn clear(&self, ticket: u64) -> Result<(), lsm_levels::BoxError> {

@@ -34,6 +34,16 @@ counters! {
     stalls,
     /// Microseconds that writers waited for flushes, in sum.
     stall_microseconds,
+    /// Bytes of values that flushes and compactions found to be dead, headers included.
+    value_bytes_died,
+    /// Collections of value-log segments.
+    gc_collections,
+    /// Bytes of values that collections copied, headers included.
+    gc_bytes_rewritten,
+    /// Bytes that collections took off the value log.
+    gc_bytes_reclaimed,
+    /// Times that the tree was compacted to find garbage.
+    gc_searches,
 }
 
 /// Adds to a counter.

@@ -424,23 +424,26 @@ impl Store {
 
     /// Switches every memtable that holds anything and waits until those are flushed.
     pub(crate) fn flush_all(&self) -> Result<()> {
-        let mut waiting = Vec::new();
-        {
-            let mut state = self.commit_state.lock();
-            let keyspaces = self.keyspaces.load_full();
-            if keyspaces.iter().any(|keyspace| keyspace.pin().active.is_in_use()) {
-                self.begin_log(&mut state)?;
-            }
-            for keyspace in keyspaces.iter() {
-                if keyspace.pin().active.is_in_use() {
-                    self.replace_active(&state, keyspace, 0)?;
-                }
-                waiting.extend(
-                    keyspace.pin().immutables.iter().map(|memtable| (Arc::clone(keyspace), Arc::clone(memtable))),
-                );
-            }
-        }
+        let waiting = self.switch_all_memtables()?;
         self.wait_until_flushed(&waiting)
+    }
+
+    /// Switches every memtable that holds anything. Returns all that wait for their flush.
+    pub(crate) fn switch_all_memtables(&self) -> Result<Vec<(Arc<KeyspaceState>, Arc<MemtableHandle>)>> {
+        let mut waiting = Vec::new();
+        let mut state = self.commit_state.lock();
+        let keyspaces = self.keyspaces.load_full();
+        if keyspaces.iter().any(|keyspace| keyspace.pin().active.is_in_use()) {
+            self.begin_log(&mut state)?;
+        }
+        for keyspace in keyspaces.iter() {
+            if keyspace.pin().active.is_in_use() {
+                self.replace_active(&state, keyspace, 0)?;
+            }
+            let immutables = &keyspace.pin().immutables;
+            waiting.extend(immutables.iter().map(|memtable| (Arc::clone(keyspace), Arc::clone(memtable))));
+        }
+        Ok(waiting)
     }
 
     fn wait_until_flushed(&self, waiting: &[(Arc<KeyspaceState>, Arc<MemtableHandle>)]) -> Result<()> {

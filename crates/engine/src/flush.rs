@@ -29,14 +29,21 @@ impl Store {
         if self.health.cause().is_some() {
             return Ok(false);
         }
-        let worked = self.flush_oldest()?
-            || self.value_log.seal_full()?
-            || self.take_up_deaths()?
-            || self.remove_unneeded_logs()?;
+        let worked =
+            self.flush_oldest()? || self.seal_segment()? || self.take_up_deaths()? || self.remove_unneeded_logs()?;
         if worked {
             self.workers.note_success(Job::Flush);
         }
         Ok(worked)
+    }
+
+    /// Seals a full segment; `false` if there is none. From then on it can be collected.
+    fn seal_segment(&self) -> Result<bool> {
+        let sealed = self.value_log.seal_full()?;
+        if sealed {
+            self.workers.wake_collector();
+        }
+        Ok(sealed)
     }
 
     /// Flushes the immutable memtables that hold the oldest log, of any keyspace. Memtables that a recovery filled from
@@ -152,7 +159,7 @@ impl Store {
             return self.apply_edit(edit).map(|()| None);
         }
         let applied = self.levels.new_ticket().map_err(Error::from).and_then(|ticket| {
-            self.value_log.prepare_deaths(ticket, &dead)?;
+            self.prepare_deaths(ticket, &dead)?;
             edit.tickets_added.push(ticket);
             self.apply_edit(edit).inspect_err(|_| self.withdraw_deaths(ticket))?;
             Ok(Some(ticket))
@@ -179,6 +186,7 @@ impl Store {
             return Ok(false);
         }
         self.value_log.apply_deaths(&tickets)?;
+        self.workers.wake_collector();
         self.unapplied_tickets.lock().retain(|ticket| !tickets.contains(ticket));
         self.levels.tickets_applied(&tickets);
         Ok(true)

@@ -10,6 +10,7 @@ use sstable::BlockCache;
 use vfs::{AppendMode, MemFs, RealFs, Vfs};
 use wal::RecoveryMode;
 
+use crate::gc::GcPolicy;
 use crate::recovery::Access;
 use crate::{Db, Error, Result};
 
@@ -67,6 +68,7 @@ pub(crate) enum Background {
 /// | `inline_max` | 1/16 of the memtable, at most 1 MiB | 0 to 1 MiB |
 /// | `value_log_file_size` | 256 MiB | 64 KiB to 2 GiB |
 /// | `value_log_max_entries` | 1,000,000 | 1 to 16 million |
+/// | `gc` | automatic, at a fifth of garbage | see [`GcPolicy`] |
 /// | `versions_to_keep` | 1 | 1 and up |
 /// | `compression` | see [`Compression`] | a codec that is compiled in |
 /// | `block_size` | 4 KiB | 256 B to 1 MiB |
@@ -96,6 +98,7 @@ pub struct Options {
     pub(crate) inline_max: Option<u64>,
     pub(crate) value_log_file_size: u64,
     pub(crate) value_log_max_entries: u64,
+    pub(crate) gc: GcPolicy,
     pub(crate) versions_to_keep: NonZeroU32,
     pub(crate) compression: Compression,
     pub(crate) block_size: usize,
@@ -134,6 +137,7 @@ impl Default for Options {
             inline_max: None,
             value_log_file_size: 256 * MIB,
             value_log_max_entries: 1_000_000,
+            gc: GcPolicy::default(),
             versions_to_keep: NonZeroU32::MIN,
             compression: Compression::None,
             block_size: 4 << 10,
@@ -196,6 +200,8 @@ impl Options {
         value_log_file_size: u64;
         /// Values after which a segment of the value log is full. Badger: `ValueLogMaxEntries`.
         value_log_max_entries: u64;
+        /// When garbage in the value log is collected.
+        gc: GcPolicy;
         /// Versions of a key that compaction leaves when no snapshot needs more. Badger: `NumVersionsToKeep`.
         versions_to_keep: NonZeroU32;
         /// How table blocks are stored.
@@ -327,6 +333,7 @@ impl Options {
         in_range("inline_max", self.inline_max.unwrap_or(0), 0, limits::INLINE_VALUE_LEN_MAX as u64)?;
         in_range("value_log_file_size", self.value_log_file_size, 64 * KIB, 2 << 30)?;
         in_range("value_log_max_entries", self.value_log_max_entries, 1, 16_000_000)?;
+        self.gc.validate()?;
         in_range("block_size", self.block_size as u64, 256, MIB)?;
         in_range("compactors", self.compactors as u64, 1, 16)?;
         in_range("level_base_size", self.level_base_size, 64 * KIB, u64::MAX)?;

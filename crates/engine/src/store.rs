@@ -22,6 +22,7 @@ use wal::LogWriter;
 
 use crate::counters::Counters;
 use crate::files::StoreFiles;
+use crate::gc::{Garbage, GcPace};
 use crate::health::HealthLatch;
 use crate::keyspace::KeyspaceState;
 use crate::options::{Background, Options};
@@ -57,9 +58,13 @@ pub(crate) struct Store {
     pub(crate) values_without_entry: Mutex<Vec<ValuePointer>>,
     /// Tickets of deaths that stand in the manifest and that the value log could not take up yet.
     pub(crate) unapplied_tickets: Mutex<Vec<u64>>,
+    pub(crate) garbage: Garbage,
+    pub(crate) gc_pace: GcPace,
     pub(crate) compactions_running: AtomicU64,
     pub(crate) health: HealthLatch,
     pub(crate) pacer: Pacer,
+    /// Slows writers of large values when garbage collection is behind.
+    pub(crate) value_pacer: Pacer,
     pub(crate) stalls: Stalls,
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
@@ -175,13 +180,20 @@ impl Store {
         if Arc::ptr_eq(&self.default_keyspace.pin().segments, segments) {
             return;
         }
+        self.install_segments();
+        self.workers.wake_flusher();
+    }
+
+    /// Every view gets the newest set. So do its memtables, as all that they point to lives: they need not keep what was
+    /// collected meanwhile.
+    pub(crate) fn install_segments(&self) {
         let _install = self.install_lock.lock();
         for keyspace in self.keyspaces.load().iter() {
             let view = keyspace.pin();
             let segments = self.value_log.segments();
+            view.memtables().for_each(|memtable| memtable.hold_segments(&segments));
             keyspace.install(SuperVersion { segments, ..view.parts() });
         }
-        self.workers.wake_flusher();
     }
 
     pub(crate) fn runs_background_inline(&self) -> bool {

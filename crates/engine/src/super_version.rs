@@ -44,10 +44,11 @@ impl MemtableHandle {
         !self.table.is_empty() || !self.table.is_idle()
     }
 
-    /// Keeps `segments` alive for as long as this memtable, before an entry that points into them is inserted.
+    /// Keeps `segments` alive for as long as this memtable, before an entry that points into them is inserted, or in the
+    /// place of an older set. A newer one stays: whoever rolls and whoever collects may meet here.
     pub(crate) fn hold_segments(&self, segments: &Arc<SegmentSet>) {
-        if !Arc::ptr_eq(&self.segments.load(), segments) {
-            self.segments.store(Arc::clone(segments));
+        if segments.is_newer_than(&self.segments.load()) {
+            self.segments.rcu(|held| Arc::clone(if segments.is_newer_than(held) { segments } else { held }));
         }
     }
 

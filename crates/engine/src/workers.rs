@@ -1,4 +1,5 @@
-//! The background threads: one that flushes memtables and seals segments, and those that compact.
+//! The background threads: one that flushes memtables and seals segments, those that compact, and one that collects
+//! garbage.
 //!
 //! A thread sleeps until it is woken by a change that may have made work for it; an idle store wakes nobody. A job that
 //! fails is tried again after a pause that doubles each time, up to a bound: the disk may have space again by then. A
@@ -32,9 +33,13 @@ impl Bell {
     }
 
     fn ring(&self) {
-        match self.ring.try_send(()) {
-            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
-        }
+        ring(&self.ring);
+    }
+}
+
+fn ring(bell: &Sender<()>) {
+    match bell.try_send(()) {
+        Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
     }
 }
 
@@ -43,6 +48,7 @@ impl Bell {
 pub(crate) struct Workers {
     flush: Bell,
     compact: Bell,
+    collect: Bell,
     pub(crate) stop: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     progress: Mutex<Progress>,
@@ -55,6 +61,8 @@ pub(crate) enum Job {
     /// Memtables to tables, and segments sealed.
     Flush,
     Compaction,
+    /// Garbage of the value log.
+    Collection,
 }
 
 /// What became of the jobs so far.
@@ -65,6 +73,7 @@ struct Progress {
     /// Which of them was the last of its kind that failed, and why, until one of its kind succeeds.
     failed_flush: Option<(u64, Error)>,
     failed_compaction: Option<(u64, Error)>,
+    failed_collection: Option<(u64, Error)>,
 }
 
 impl Progress {
@@ -72,6 +81,7 @@ impl Progress {
         match job {
             Job::Flush => &mut self.failed_flush,
             Job::Compaction => &mut self.failed_compaction,
+            Job::Collection => &mut self.failed_collection,
         }
     }
 }
@@ -81,6 +91,7 @@ impl Workers {
         Self {
             flush: Bell::new(),
             compact: Bell::new(),
+            collect: Bell::new(),
             stop: AtomicBool::new(false),
             threads: Mutex::new(Vec::new()),
             progress: Mutex::new(Progress::default()),
@@ -94,6 +105,10 @@ impl Workers {
 
     pub(crate) fn wake_compactors(&self) {
         self.compact.ring();
+    }
+
+    pub(crate) fn wake_collector(&self) {
+        self.collect.ring();
     }
 
     /// Lets everyone who waits for progress look again.
@@ -161,8 +176,13 @@ impl Store {
                 Self::compact_step,
             )?;
         }
+        self.start_worker("ratel-gc", Job::Collection, |store| &store.workers.collect.heard, Self::gc_step)?;
+        // Whoever lets go of a collected segment last must not wait for anything.
+        let collector = self.workers.collect.ring.clone();
+        self.value_log.on_release(move || ring(&collector));
         self.workers.wake_flusher();
         self.workers.wake_compactors();
+        self.workers.wake_collector();
         Ok(())
     }
 
@@ -210,7 +230,7 @@ impl Store {
         std::mem::forget(watch);
     }
 
-    fn note_failed_job(&self, job: Job, error: Error) {
+    pub(crate) fn note_failed_job(&self, job: Job, error: Error) {
         tracing::warn!(%error, "a background job failed and will be tried again");
         crate::counters::add(&self.counters.background_failures, 1);
         self.workers.note_failure(job, error);
@@ -220,11 +240,14 @@ impl Store {
     pub(crate) fn stop_workers(&self) {
         self.workers.stop.store(true, Ordering::Release);
         let threads = std::mem::take(&mut *self.workers.threads.lock());
-        // One ring wakes one sleeper, and whoever is at work looks before it sleeps again: ring until each has gone.
+        // One ring wakes one sleeper, and whoever is at work, or waits for another's, looks before it sleeps again: ring
+        // until each has gone.
         for thread in threads {
             while !thread.is_finished() {
                 self.workers.wake_flusher();
                 self.workers.wake_compactors();
+                self.workers.wake_collector();
+                self.workers.wake_waiters();
                 thread::yield_now();
             }
             join(thread);
@@ -241,7 +264,10 @@ impl Store {
                 false
             })
         };
-        while attempt(Job::Flush, self.flush_step()) || attempt(Job::Compaction, self.compact_step()) {}
+        while attempt(Job::Flush, self.flush_step())
+            || attempt(Job::Compaction, self.compact_step())
+            || attempt(Job::Collection, self.gc_step())
+        {}
     }
 }
 

@@ -17,6 +17,7 @@ use vfs::Vfs;
 use crate::append::Writer;
 use crate::dead_set::{self, DeadSet};
 use crate::entries::{Entries, Source};
+use crate::header::HEADER_LEN_U64;
 use crate::hint::HintReader;
 use crate::manifest::{Manifest, OwnerTotals, SealedSegment};
 use crate::recovery::Recovered;
@@ -64,6 +65,8 @@ pub struct ValueLog {
 pub struct SegmentStatistics {
     /// Its id.
     pub segment: SegmentId,
+    /// The youngest segment that the address of one of its records names: itself, unless it was collected from others.
+    pub newest_address: SegmentId,
     /// Length of the file in bytes (of what was written, for one that is not sealed).
     pub file_bytes: u64,
     /// Its records, dead ones included.
@@ -149,6 +152,7 @@ impl ValueLog {
                 let sealed = ledger.segments.get(&segment.id());
                 SegmentStatistics {
                     segment: segment.id(),
+                    newest_address: segment.addresses().last().copied().unwrap_or(segment.id()),
                     file_bytes: segment.readable_bytes(),
                     records: segment.tally().records.load(Ordering::Relaxed),
                     dead_records: segment.tally().dead_records.load(Ordering::Relaxed),
@@ -159,6 +163,16 @@ impl ValueLog {
                 }
             })
             .collect()
+    }
+
+    /// Bytes of all records, and of those that are dead. Costs a few loads a segment.
+    #[must_use]
+    pub fn record_totals(&self) -> (u64, u64) {
+        let sum = |(total, dead): (u64, u64), segment: &Arc<Segment>| {
+            let records = segment.readable_bytes().saturating_sub(HEADER_LEN_U64);
+            (total + records, dead + segment.tally().dead_bytes.load(Ordering::Relaxed))
+        };
+        self.segments().iter().fold((0, 0), sum)
     }
 
     pub(crate) fn known(&self, id: SegmentId) -> Result<Arc<Segment>> {

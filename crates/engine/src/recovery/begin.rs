@@ -39,6 +39,9 @@ impl Opening {
         let store = Arc::new(self.assemble(parts)?);
         store.begin_run()?;
         store.remove_orphans()?;
+        if !store.value_log.segments().is_empty() {
+            store.garbage.begin_sampling();
+        }
         store.start_workers()?;
         if salvages {
             // The damaged logs are still there, and only this mode would read them again.

@@ -26,6 +26,7 @@ use vlog::{RecoveryInput, ValueLog};
 
 use crate::counters::Counters;
 use crate::files::StoreFiles;
+use crate::gc::{Garbage, GcPace};
 use crate::health::HealthLatch;
 use crate::keyspace::{DEFAULT_NAME, KeyspaceOptions, KeyspaceState};
 use crate::options::Options;
@@ -215,9 +216,12 @@ impl Opening {
             live_logs: Mutex::new(live_logs),
             values_without_entry: Mutex::new(Vec::new()),
             unapplied_tickets: Mutex::new(Vec::new()),
+            garbage: Garbage::default(),
+            gc_pace: GcPace::default(),
             compactions_running: AtomicU64::new(0),
             health,
-            pacer: Pacer::default(),
+            pacer: Pacer::new(64 << 20, 2 << 20),
+            value_pacer: Pacer::new(1 << 30, 4 << 20),
             stalls: Stalls::default(),
             workers: Workers::new(),
             counters: Counters::default(),

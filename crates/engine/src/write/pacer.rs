@@ -16,15 +16,11 @@ const SLACK_NANOSECONDS: u64 = 100_000;
 /// No single write waits longer than this for its slot.
 const WAIT_NANOSECONDS_MAX: u64 = 1_000_000;
 
-/// The rate at the start of the slowdown, in bytes a second.
-const RATE_MAX: u64 = 64 << 20;
-
-/// The rate just before writers stop.
-const RATE_MIN: u64 = 2 << 20;
-
 /// Gives writers their slots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pacer {
+    /// Bytes a second at the start of the slowdown, and at its end.
+    rates: (u64, u64),
     /// Allowed bytes a second; 0 is no limit.
     bytes_per_second: AtomicU64,
     /// Where the time line stands, in nanoseconds of the monotonic clock.
@@ -36,11 +32,24 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
+    /// A pacer that allows `first` bytes a second at the start of the slowdown and `last` at its end.
+    pub(crate) fn new(first: u64, last: u64) -> Self {
+        Self {
+            rates: (first, last),
+            bytes_per_second: AtomicU64::new(0),
+            next_slot: AtomicU64::new(0),
+            waited_nanoseconds: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            lock: Mutex::new(()),
+            never: Condvar::new(),
+        }
+    }
+
     /// Sets the rate from how far the debt has gone from the start of the slowdown (0) to the stop (1,000).
     pub(crate) fn set_debt(&self, per_mille: Option<u64>) {
         let rate = per_mille.map_or(0, |per_mille| {
-            let span = RATE_MAX - RATE_MIN;
-            RATE_MAX - span * per_mille.min(1_000) / 1_000
+            let (first, last) = self.rates;
+            first - (first - last) * per_mille.min(1_000) / 1_000
         });
         self.bytes_per_second.store(rate, Ordering::Relaxed);
     }
@@ -88,7 +97,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_without_debt() {
-        let pacer = Pacer::default();
+        let pacer = Pacer::new(64 << 20, 2 << 20);
         let clock = ManualClock::new(0);
         for _ in 0..1_000 {
             pacer.admit(1 << 20, &clock);
@@ -98,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_rate_falls_with_the_debt_and_writers_wait_for_their_slots() {
-        let pacer = Pacer::default();
+        let pacer = Pacer::new(64 << 20, 2 << 20);
         let clock = ManualClock::new(1);
         pacer.set_debt(Some(1_000));
         pacer.admit(1 << 20, &clock);

@@ -96,6 +96,9 @@ impl Store {
                 return Ok(CommitInfo { version, durability });
             }
             self.pacer.admit(encoded.bytes.len(), &*self.clock);
+            if !encoded.separated.is_empty() {
+                self.value_pacer.admit(usize::try_from(encoded.user_bytes).unwrap_or(usize::MAX), &*self.clock);
+            }
             self.commit_encoded(&mut encoded, operations, validation, options)
         });
         encoded.give_back();
@@ -128,7 +131,7 @@ impl Store {
             validation.before_the_lock(self)?;
         }
         let mut rooms = std::mem::take(&mut encoded.taken);
-        let ordered = self.order(encoded, operations, validation, &mut rooms, options)?;
+        let ordered = self.order(encoded, operations.clone(), validation, &mut rooms, options)?;
         let version = ordered.in_flight.version();
         let _watch = PanicWatch::new(self);
         // Before the room is given up: a flush that waits for that must not take half a commit for a whole one.
@@ -147,6 +150,9 @@ impl Store {
         }
         ordered.in_flight.complete();
         self.oracle.wait_visible(version).map_err(|_| self.failure().outcome(CommitOutcome::Unknown))?;
+        if self.garbage.is_sampling() {
+            self.sample_hidden(operations, version);
+        }
         if self.runs_background_inline() {
             self.run_background_inline();
         }
@@ -279,6 +285,7 @@ impl Store {
             room.memtable.hold_segments(&segments);
         }
         self.install_segments_if_new(&segments);
+        self.garbage.begin_sampling();
         Ok(())
     }
 }

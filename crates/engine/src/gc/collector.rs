@@ -1,0 +1,285 @@
+//! Collects garbage: one step at a time in a background thread, or all that there is by hand.
+//!
+//! A step first removes the files of collected segments that nobody holds any more. If more of the log is known to be
+//! garbage than the target allows, it collects what is most worth it. If only the surmised part is over the target, it
+//! has the tree find it: memtables are flushed, and the tables that point to values compacted. So an idle store does
+//! nothing, and a store that is only written to once does neither.
+//!
+//! A collection holds nothing that commits or reads wait for. Its pace follows that of the writers, faster the nearer
+//! garbage is to its cap; from half the way on writers of large values are slowed, so that it stays below.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use base::sync::atomic::Ordering;
+use base::{EntryKind, EntryRef, PointerPayload, SegmentId, ValuePointer, Version};
+use vlog::{CollectContext, Collection, SegmentStatistics};
+
+use crate::Result;
+use crate::batch::Operation;
+use crate::counters::add;
+use crate::gc::choice::{choose, choose_small, dead_part, live_bytes, record_bytes};
+use crate::gc::{AutoGc, GcOptions, GcReport};
+use crate::read::Bounds;
+use crate::store::Store;
+use crate::workers::Job;
+
+/// Segments are kept to this part of what lives, so that garbage can be told apart from it and little waits in the one
+/// that is appended to; within the bounds of the option and this minimum.
+const SEGMENTS_WANTED: u64 = 32;
+const ROLL_BYTES_MIN: u64 = 8 << 20;
+
+/// Less garbage than this part of a segment at its longest is left alone.
+const GARBAGE_PART_MIN: u64 = 16;
+
+/// Every so many large writes, and every so many others, one looks at what it hides.
+const SAMPLE_LARGE: u64 = 16;
+const SAMPLE_OTHER: u64 = 64;
+
+/// Bytes a second that collection goes at without writers, at the target and at the cap.
+const RATE_AT_TARGET: f64 = 64e6;
+const RATE_AT_CAP: f64 = 2e9;
+
+/// What a choice is made by.
+struct Outlook {
+    segments: Vec<SegmentStatistics>,
+    total: u64,
+    dead: u64,
+    surmised: u64,
+}
+
+impl Outlook {
+    fn known_part(&self) -> f64 {
+        self.dead as f64 / self.total.max(1) as f64
+    }
+
+    fn part(&self) -> f64 {
+        (self.dead + self.surmised.min(self.total - self.dead)) as f64 / self.total.max(1) as f64
+    }
+}
+
+impl Store {
+    /// Does one piece of automatic collection; `false` if there is none to do.
+    pub(crate) fn gc_step(&self) -> Result<bool> {
+        if self.health.cause().is_some() {
+            return Ok(false);
+        }
+        if self.value_log.remove_released()? > 0 {
+            return Ok(true);
+        }
+        let Some(auto) = self.options.gc.auto().filter(|_| !self.garbage.is_paused()) else { return Ok(false) };
+        let Some(_turn) = self.garbage.take_turn() else { return Ok(false) };
+        let outlook = self.outlook();
+        self.hold_back_writers(auto, outlook.known_part());
+        let roll_bytes = self.set_roll_bytes(&outlook);
+        let floor = self.options.value_log_file_size.min(ROLL_BYTES_MIN * 8) / GARBAGE_PART_MIN;
+        if outlook.dead > floor && outlook.known_part() > auto.garbage_target {
+            let chosen = choose(&outlook.segments, 0.0, roll_bytes);
+            if !chosen.is_empty() {
+                return self.collect_or_pass_over(&chosen, &|bytes| self.pace_collection(auto, bytes)).map(|_| true);
+            }
+        }
+        if outlook.surmised > floor
+            && outlook.part() > auto.garbage_target
+            && outlook.surmised > self.pointing_table_bytes() / 2
+        {
+            return self.find_garbage().map(|()| true);
+        }
+        let small = choose_small(&outlook.segments, roll_bytes);
+        if small.is_empty() {
+            return Ok(false);
+        }
+        self.collect_or_pass_over(&small, &|bytes| self.pace_collection(auto, bytes)).map(|_| true)
+    }
+
+    pub(crate) fn collect_by_hand(&self, options: &GcOptions) -> Result<GcReport> {
+        let mut report = GcReport::default();
+        let Some(turn) = self.garbage.take_turn() else {
+            report.already_running = true;
+            return Ok(report);
+        };
+        if options.find_garbage && !options.dry_run {
+            self.find_garbage()?;
+        }
+        let unpaced = |_| ControlFlow::Continue(());
+        loop {
+            if self.garbage.is_paused() || self.workers.is_stopping() {
+                report.interrupted = true;
+                break;
+            }
+            let outlook = self.outlook();
+            let chosen = if options.dry_run {
+                let due = |of: &&SegmentStatistics| of.sealed && dead_part(of) >= options.discard_ratio;
+                outlook.segments.iter().filter(due).map(|of| of.segment).collect()
+            } else {
+                choose(&outlook.segments, options.discard_ratio, self.set_roll_bytes(&outlook))
+            };
+            if options.dry_run || chosen.is_empty() {
+                let of = outlook.segments.iter().filter(|of| chosen.contains(&of.segment));
+                let (replaced, left) = of.fold((0, 0), |sums, of| (sums.0 + of.file_bytes, sums.1 + live_bytes(of)));
+                report.add(&chosen, replaced, left);
+                break;
+            }
+            match self.collect(&chosen, &unpaced)? {
+                Some(done) => report.add(&chosen, done.bytes_replaced, done.bytes_written),
+                None => report.interrupted = true,
+            }
+        }
+        drop(turn);
+        self.workers.wake_collector();
+        Ok(report)
+    }
+
+    /// Says what `deaths` will kill, and counts it as found.
+    pub(crate) fn prepare_deaths(&self, ticket: u64, deaths: &[ValuePointer]) -> Result<()> {
+        self.value_log.prepare_deaths(ticket, deaths)?;
+        let bytes = deaths.iter().map(|pointer| u64::from(pointer.len)).sum();
+        add(&self.counters.value_bytes_died, bytes);
+        self.garbage.note_found(bytes);
+        Ok(())
+    }
+
+    /// Of every few writes, sees what they hide: garbage that a flush or a compaction will find. A sample that cannot be
+    /// read is none: whoever reads the key is told.
+    pub(crate) fn sample_hidden<'a>(&self, operations: impl Iterator<Item = Operation<'a>>, version: Version) {
+        let separate_from = self.options.separate_from();
+        for (operation, number) in operations.zip(version..) {
+            let stride = if operation.value.len() >= separate_from { SAMPLE_LARGE } else { SAMPLE_OTHER };
+            if number % stride != 0 {
+                continue;
+            }
+            let Ok(keyspace) = self.keyspace_by_id(operation.keyspace) else { continue };
+            let hidden = keyspace.pin().get(operation.key, version - 1, |_, encoded, _| {
+                let entry = EntryRef::decode(encoded).ok().filter(|entry| entry.meta.kind == EntryKind::Pointer);
+                let payload = entry.and_then(|entry| PointerPayload::decode(entry.payload).ok());
+                Ok(payload.map_or(0, |payload| u64::from(payload.pointer.len)))
+            });
+            let before = self.garbage.note_hidden(hidden.ok().flatten().unwrap_or(0) * stride);
+            if self.is_new_mark(before, self.garbage.surmised_bytes()) {
+                self.workers.wake_collector();
+            }
+        }
+    }
+
+    /// Whether the collector should look again, as about a segment's worth of garbage is surmised that was not before.
+    fn is_new_mark(&self, before: u64, after: u64) -> bool {
+        let mark = self.options.value_log_file_size.min(ROLL_BYTES_MIN) / 2;
+        before / mark < after / mark
+    }
+
+    fn outlook(&self) -> Outlook {
+        let damaged = self.garbage.damaged();
+        let mut segments = self.value_log.statistics();
+        segments.retain(|of| !damaged.contains_key(&of.segment));
+        let total = segments.iter().map(record_bytes).sum();
+        let dead = segments.iter().map(|of| of.dead_bytes).sum();
+        Outlook { segments, total, dead, surmised: self.garbage.surmised_bytes() }
+    }
+
+    fn set_roll_bytes(&self, outlook: &Outlook) -> u64 {
+        let wanted = (outlook.total - outlook.dead) / SEGMENTS_WANTED;
+        let most = self.options.value_log_file_size;
+        let roll_bytes = wanted.clamp(ROLL_BYTES_MIN.min(most), most);
+        self.value_log.set_roll_bytes(roll_bytes);
+        roll_bytes
+    }
+
+    /// Bytes of the tables that point to values, and of the memtables.
+    fn pointing_table_bytes(&self) -> u64 {
+        let mut bytes = 0;
+        for keyspace in self.keyspaces.load().iter() {
+            let view = keyspace.pin();
+            let tables = view.version.all_tables().filter(|(_, table)| !table.table().segments().is_empty());
+            bytes += tables.map(|(_, table)| table.meta().file_size).sum::<u64>();
+            bytes += view.memtables().map(|memtable| memtable.table.used_bytes() as u64).sum::<u64>();
+        }
+        bytes
+    }
+
+    /// Has flushes and compactions drop what newer entries hide, so that their values are known to be dead.
+    fn find_garbage(&self) -> Result<()> {
+        let surmised = self.garbage.surmised_bytes();
+        let found_before = self.counters.value_bytes_died.load(Ordering::Relaxed);
+        add(&self.counters.gc_searches, 1);
+        tracing::debug!(surmised, "the tree is compacted to find garbage");
+        self.flush_for_garbage()?;
+        for keyspace in self.keyspaces.load_full().iter() {
+            let points = |table: &lsm_levels::TableHandle| !table.table().segments().is_empty();
+            if keyspace.pin().version.all_tables().any(|(_, table)| points(table)) {
+                self.compact_range(keyspace, &Bounds::of_range(&..))?;
+            }
+        }
+        // What was surmised and not found is not there, or a reader keeps it.
+        let found = self.counters.value_bytes_died.load(Ordering::Relaxed) - found_before;
+        self.garbage.note_found(surmised.saturating_sub(found));
+        Ok(())
+    }
+
+    /// As a flush of everything, but where background work runs in the caller's thread: this is a part of that.
+    fn flush_for_garbage(&self) -> Result<()> {
+        if !self.runs_background_inline() {
+            return self.flush_all();
+        }
+        self.switch_all_memtables()?;
+        while self.flush_step()? {}
+        Ok(())
+    }
+
+    /// Collects, and where a segment is damaged notes that, so that it is in nobody's way.
+    fn collect_or_pass_over(&self, segments: &[SegmentId], pace: &dyn Fn(u64) -> ControlFlow<()>) -> Result<()> {
+        let error = match self.collect(segments, pace) {
+            Ok(_) => {
+                self.workers.note_success(Job::Collection);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let corrupt = error.corruption().map(|corruption| corruption.path.as_path());
+        let named = corrupt.or(error.file_error().map(vfs::Error::path)).and_then(segment_of);
+        let Some(damaged) = named.filter(|named| segments.contains(named)) else {
+            return Err(error);
+        };
+        self.garbage.note_damaged(damaged, &error.to_string());
+        self.note_failed_job(Job::Collection, self.job_failed(error));
+        Ok(())
+    }
+
+    fn collect(&self, segments: &[SegmentId], pace: &dyn Fn(u64) -> ControlFlow<()>) -> Result<Option<Collection>> {
+        let stop = || self.garbage.is_paused() || self.workers.is_stopping();
+        let pace = |bytes| if stop() { ControlFlow::Break(()) } else { pace(bytes) };
+        let context = CollectContext { pace: &pace, ..CollectContext::unpaced() };
+        let Some(done) = self.value_log.collect(segments, &context)? else { return Ok(None) };
+        self.install_segments();
+        add(&self.counters.gc_collections, 1);
+        add(&self.counters.gc_bytes_rewritten, done.bytes_written);
+        add(&self.counters.gc_bytes_reclaimed, done.bytes_replaced.saturating_sub(done.bytes_written));
+        self.value_log.remove_released()?;
+        Ok(Some(done))
+    }
+
+    /// Waits as long as `bytes` that were just copied should have taken.
+    fn pace_collection(&self, auto: &AutoGc, bytes: u64) -> ControlFlow<()> {
+        let (total, dead) = self.value_log.record_totals();
+        let known = dead as f64 / total.max(1) as f64;
+        self.hold_back_writers(auto, known);
+        let over = ((known - auto.garbage_target) / (auto.garbage_cap - auto.garbage_target)).clamp(0.0, 1.0);
+        let written = self.gc_pace.written_per_second(self.commit_state.lock().totals.value_log_bytes, &*self.clock);
+        let follow = (written * 2.0).max(RATE_AT_TARGET);
+        let rate = follow * (RATE_AT_CAP / follow).max(1.0).powf(over);
+        let rate = auto.bytes_per_second_max.map_or(rate, |most| rate.min(most as f64));
+        self.gc_pace.wait(bytes, rate, &*self.clock);
+        ControlFlow::Continue(())
+    }
+
+    /// Slows writers of large values from half the way between target and cap on.
+    fn hold_back_writers(&self, auto: &AutoGc, known_part: f64) {
+        let start = (auto.garbage_target + auto.garbage_cap) / 2.0;
+        let over = (known_part - start) / (auto.garbage_cap - start);
+        self.value_pacer.set_debt((over > 0.0).then(|| (over.min(1.0) * 1_000.0) as u64));
+    }
+}
+
+/// The segment whose file, or companion file, is at `path`.
+fn segment_of(path: &Path) -> Option<SegmentId> {
+    path.file_stem()?.to_str()?.parse().ok().map(SegmentId)
+}

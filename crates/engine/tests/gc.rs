@@ -1,0 +1,135 @@
+//! Garbage collection of the value log: space comes back, values stay, and nothing that was dropped returns.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engine::{AutoGc, Db, ErrorKind, GcOptions, GcPolicy, Options, Read};
+use vfs::MemFs;
+
+const KIB: usize = 1 << 10;
+
+fn options() -> Options {
+    Options::new().memtable_size(256 << 10).value_log_file_size(256 << 10).inline_background()
+}
+
+fn value(key: u64, round: u64) -> Vec<u8> {
+    let mut value = vec![round as u8; 4 * KIB];
+    value[..16].copy_from_slice(&[key.to_be_bytes(), round.to_be_bytes()].concat());
+    value
+}
+
+fn overwrite(db: &Db, keys: u64, rounds: std::ops::Range<u64>) {
+    for round in rounds {
+        for key in 0..keys {
+            db.insert(key.to_be_bytes(), value(key, round)).unwrap();
+        }
+    }
+}
+
+fn assert_round(db: &Db, keys: u64, round: u64) {
+    for key in 0..keys {
+        assert_eq!(db.get(key.to_be_bytes()).unwrap().as_deref(), Some(&value(key, round)[..]), "key {key}");
+    }
+}
+
+#[test]
+fn overwritten_values_are_collected_without_a_call() {
+    let fs = Arc::new(MemFs::new(1));
+    let db = options().vfs(fs.clone()).open("/store").unwrap();
+    overwrite(&db, 500, 0..20);
+    let status = db.gc().status();
+    assert!(status.collections > 0, "{status:?}");
+    let live = 500 * 4 * KIB as u64;
+    assert!(status.total_bytes < live * 2, "{status:?}");
+    assert_round(&db, 500, 19);
+    db.close().unwrap();
+    let db = options().vfs(fs).open("/store").unwrap();
+    assert_round(&db, 500, 19);
+    assert!(db.gc().status().total_bytes < live * 2);
+}
+
+#[test]
+fn by_hand_everything_over_the_ratio_goes_and_a_dry_run_changes_nothing() {
+    let db = options().gc(GcPolicy::Manual).open_in_memory().unwrap();
+    overwrite(&db, 300, 0..4);
+    let before = db.gc().status();
+    assert_eq!(before.collections, 0);
+    let nothing = db.gc().run_once(GcOptions::new().discard_ratio(0.999)).unwrap();
+    assert!(nothing.segments.len() < before.segments.len());
+    db.flush().unwrap();
+    db.compact(.., engine::CompactOptions::new()).unwrap();
+    let known = db.gc().status();
+    assert!(known.dead_bytes > 0);
+    let would = db.gc().run_once(GcOptions::new().discard_ratio(0.2).dry_run(true)).unwrap();
+    assert_eq!(db.gc().status().total_bytes, known.total_bytes);
+    let did = db.gc().run_once(GcOptions::new().discard_ratio(0.2)).unwrap();
+    assert!(!would.segments.is_empty() && did.bytes_reclaimed() > 0);
+    assert_round(&db, 300, 3);
+    assert!(db.gc().status().dead_bytes < known.dead_bytes);
+}
+
+#[test]
+fn bad_ratios_and_policies_are_named() {
+    let db = options().open_in_memory().unwrap();
+    for ratio in [0.0, 1.0, -0.5, f64::NAN, 7.0] {
+        let refused = db.gc().run_once(GcOptions::new().discard_ratio(ratio)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    }
+    for auto in [
+        AutoGc::new().garbage_target(0.0),
+        AutoGc::new().garbage_cap(0.1),
+        AutoGc::new().bytes_per_second_max(1),
+        AutoGc::new().garbage_target(f64::NAN),
+    ] {
+        let refused = options().gc(GcPolicy::Auto(auto)).open_in_memory().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    }
+}
+
+#[test]
+fn while_paused_nothing_is_collected_and_then_it_goes_on() {
+    let db = options().open_in_memory().unwrap();
+    let paused = db.gc().pause();
+    overwrite(&db, 300, 0..8);
+    assert_eq!(db.gc().status().collections, 0);
+    assert!(db.gc().run_once(GcOptions::new()).unwrap().interrupted);
+    drop(paused);
+    overwrite(&db, 300, 8..10);
+    assert!(db.gc().status().collections > 0);
+    assert_round(&db, 300, 9);
+}
+
+#[test]
+fn a_snapshot_reads_on_through_collections_and_its_space_comes_back_with_it() {
+    let db = options().open_in_memory().unwrap();
+    overwrite(&db, 200, 0..1);
+    let snapshot = db.snapshot();
+    let mut iter = snapshot.iter();
+    let first = iter.next().unwrap().unwrap();
+    overwrite(&db, 200, 1..12);
+    db.gc().run_once(GcOptions::new().discard_ratio(0.1).find_garbage(true)).unwrap();
+    let seen: BTreeMap<Vec<u8>, Vec<u8>> = std::iter::once(Ok(first))
+        .chain(iter)
+        .map(|item| item.unwrap())
+        .map(|item| (item.key().to_vec(), item.value().unwrap().to_vec()))
+        .collect();
+    assert_eq!(seen.len(), 200);
+    for (key, found) in &seen {
+        let key = u64::from_be_bytes(key[..].try_into().unwrap());
+        assert_eq!(*found, value(key, 0));
+        assert_eq!(snapshot.get(key.to_be_bytes()).unwrap().unwrap(), value(key, 0));
+    }
+    let held = db.gc().status().live_bytes;
+    drop(snapshot);
+    db.gc().run_once(GcOptions::new().discard_ratio(0.1).find_garbage(true)).unwrap();
+    assert!(db.gc().status().live_bytes <= held - 200 * 4 * KIB as u64);
+    assert_round(&db, 200, 11);
+}
