@@ -40,8 +40,10 @@ impl ValueLog {
         // The head first: whoever finds the segment clean must find the head there.
         self.synced.raise(open.head());
         open.note_synced(end);
+        // Nothing may fail once it is listed: it can be collected from then on, and must not be listed again.
+        let whole = Arc::new(self.reopen_whole(&open.segment)?);
         self.list_sealed(&open.segment, totals)?;
-        self.install(Arc::new(self.reopen_whole(&open.segment)?));
+        self.install(whole);
         self.open_segments.lock().retain(|other| other.segment.id() != open.segment.id());
         tracing::debug!(segment = open.segment.id().0, "value-log segment sealed");
         Ok(true)

@@ -17,7 +17,7 @@ use base::{ValueLogHead, ValuePointer};
 use expect_test::expect;
 use support::{DIR, Sample, assert_all, begin, fill, names, open, path, small, written};
 use vfs::{AppendMode, Cause, CrashMode, Fault, FaultFs, FaultPlan, MemFs, Operation, TraceFs, Vfs};
-use vlog::{Error, Options, RecoveryInput, Result, ValueLog};
+use vlog::{CollectContext, Error, IoMode, Options, RecoveryInput, Result, ValueLog};
 
 fn faulty() -> (MemFs, FaultFs) {
     let memory = MemFs::new(1);
@@ -237,6 +237,28 @@ fn a_seal_that_lacks_space_is_tried_again_and_appends_go_on_meanwhile() {
             assert_all(&log, &all);
         }
     }
+}
+
+/// It was once listed before it was mapped: where that failed it was listed again by the next try, though it could have
+/// been collected meanwhile, and its addresses were then in two files.
+#[test]
+fn a_segment_that_could_not_be_read_back_is_not_listed_until_it_can() {
+    let (memory, fs) = faulty();
+    let options = Options { io_mode: IoMode::Mapped, ..written() };
+    let log = open_on(&|| Arc::new(fs.clone()), options.clone());
+    let all = fill(&log, 5, 50);
+    log.close_active();
+    let dead: Vec<ValuePointer> = all.iter().skip(2).map(|(_, pointer)| *pointer).collect();
+    log.mark_dead(&dead).unwrap();
+    fs.arm(Fault::on(Operation::Map, Cause::Io).at_suffix(".vlog"));
+    log.seal_full().unwrap_err();
+    let id = all[0].1.segment;
+    let early = log.collect(&[id], &CollectContext::unpaced());
+    assert!(matches!(early, Err(Error::InvalidArgument(_))), "{early:?}");
+    assert!(log.seal_full().unwrap());
+    assert_eq!(log.collect(&[id], &CollectContext::unpaced()).unwrap().unwrap().records, 2);
+    drop(log);
+    assert_all(&open(&memory, options), &all[..2]);
 }
 
 #[test]
