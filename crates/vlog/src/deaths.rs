@@ -180,31 +180,33 @@ impl ValueLog {
     fn kill(&self, deaths: DeathsBySegment) -> Result<()> {
         self.settle_doubtful()?;
         let set = self.segments();
-        let mut written: Vec<(&Segment, DeadSet)> = Vec::new();
-        for (id, records) in &deaths {
+        let mut dead_sets: Vec<(&Segment, DeadSet)> = Vec::new();
+        for (id, records) in deaths.iter().filter(|(_, records)| !records.is_empty()) {
             let Some(segment) = set.segment(*id) else { continue };
             let mut dead = self.load_dead_set(segment)?;
-            if dead.add(records) > 0 {
+            // What is there and not noted was written by a try that failed behind it.
+            if dead.add(records) > 0 || dead.records() != segment.tally().dead_records.load(Ordering::Relaxed) {
                 dead.write(&*self.vfs, &self.dir, self.options.store, segment.header())?;
-                written.push((segment, dead));
             }
+            dead_sets.push((segment, dead));
         }
-        if written.is_empty() {
+        if dead_sets.is_empty() {
             return Ok(());
         }
+        // Also where all were dead already: a run that was killed before its sync may have written that.
         self.vfs.sync_dir(&self.dir)?;
-        for (segment, dead) in &written {
+        for (segment, dead) in &dead_sets {
             segment.tally().note_dead_set(dead);
         }
-        self.note_first_dead_sets(&written)
+        self.note_first_dead_sets(&dead_sets)
     }
 
     /// Has the manifest say which sealed segments have a dead set, so that a missing one is noticed.
-    fn note_first_dead_sets(&self, written: &[(&Segment, DeadSet)]) -> Result<()> {
+    fn note_first_dead_sets(&self, dead_sets: &[(&Segment, DeadSet)]) -> Result<()> {
         let first: Vec<SegmentId> = {
             let ledger = self.ledger.lock();
             let is_first = |id: &SegmentId| ledger.segments.get(id).is_some_and(|sealed| !sealed.has_dead_set);
-            written.iter().map(|(segment, _)| segment.id()).filter(is_first).collect()
+            dead_sets.iter().map(|(segment, _)| segment.id()).filter(is_first).collect()
         };
         if first.is_empty() {
             return Ok(());

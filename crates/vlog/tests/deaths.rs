@@ -10,9 +10,11 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use base::{SegmentId, ValuePointer};
-use support::{begin_with, fill, names, open, path, small, written};
-use vfs::{CrashMode, MemFs, Vfs};
+use support::{DIR, begin_with, fill, names, open, path, small, written};
+use vfs::{Cause, CrashMode, Fault, FaultFs, FaultPlan, MemFs, Operation, Vfs};
 use vlog::{Error, Options, RecoveryInput, ValueLog};
 
 fn dead_bytes(log: &ValueLog) -> u64 {
@@ -148,4 +150,44 @@ fn a_death_of_a_segment_that_was_collected_since_is_no_error() {
     log.finish_recovery().unwrap();
     assert_eq!(log.dead_set(SegmentId(2)).unwrap().records(), 1);
     assert!(log.dead_set(SegmentId(1)).unwrap_err().is_corruption());
+}
+
+/// Deaths were once taken for durable because they stood in the dead set already, where a try that failed behind it, or
+/// a run that was killed there, had left them: a power loss brought the dead back.
+#[test]
+fn deaths_that_were_written_and_not_made_durable_are_so_after_the_next_try() {
+    let operations =
+        [(Operation::SyncDir, DIR), (Operation::Rename, "VLOG-MANIFEST.tmp"), (Operation::Sync, ".dead.tmp")];
+    for (operation, suffix) in operations {
+        for reopened in [false, true] {
+            let memory = MemFs::new(1);
+            let fs = FaultFs::over_memory(memory.clone(), FaultPlan::none());
+            let (log, _) = ValueLog::open(Arc::new(fs.clone()), DIR, written(), RecoveryInput::default()).unwrap();
+            log.finish_recovery().unwrap();
+            let all = pointers(&log, 5);
+            log.seal_all().unwrap();
+            log.prepare_deaths(1, &all[1..3]).unwrap();
+            let fault = fs.arm(Fault::on(operation, Cause::Io).at_suffix(suffix));
+            log.apply_deaths(&[1]).unwrap_err();
+            assert_eq!(fs.hits(fault), 1);
+            let image = if reopened {
+                drop(log);
+                let killed = memory.crash_image(CrashMode::KeepAll, 1);
+                let input = RecoveryInput { live_tickets: &[1], must_exist: true, ..RecoveryInput::default() };
+                let (log, _) = begin_with(&killed, written(), input).unwrap();
+                log.finish_recovery().unwrap();
+                killed.crash_image(CrashMode::DropUnsynced, 1)
+            } else {
+                log.apply_deaths(&[1]).unwrap();
+                assert_eq!((log.statistics()[0].dead_records, dead_bytes(&log)), (2, 2 * u64::from(all[1].len)));
+                memory.crash_image(CrashMode::DropUnsynced, 1)
+            };
+            let log = open(&image, written());
+            assert_eq!(log.dead_set(SegmentId(1)).unwrap().offsets(), [all[1].offset, all[2].offset]);
+            // The manifest knows of the dead set.
+            image.remove_file(&path("000001.dead")).unwrap();
+            let missing = begin_with(&image, written(), RecoveryInput::default()).unwrap_err();
+            assert!(missing.to_string().contains("missing dead set"), "{missing}");
+        }
+    }
 }
