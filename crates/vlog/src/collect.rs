@@ -128,7 +128,7 @@ impl ValueLog {
             bytes_written: copies.as_ref().map_or(0, |copies| u64::from(copies.totals.end)),
             bytes_replaced: sources.iter().map(|segment| segment.readable_bytes()).sum(),
         };
-        self.replace(&sources, &survivors, copies).inspect_err(|_| self.doubtful.lock().extend(collection.segment))?;
+        self.replace(&sources, &survivors, copies)?;
         tracing::debug!(?collection, "value-log segments collected");
         Ok(Some(collection))
     }
@@ -275,6 +275,21 @@ impl ValueLog {
         let _sealing = self.sealing.lock();
         let _live_tickets = self.dying.lock();
         let ids: Vec<SegmentId> = sources.iter().map(|segment| segment.id()).collect();
+        // Before anyone can note a death again: in doubt, its old place may be one that the next open does not look at.
+        let doubtful = copies.as_ref().map(|copies| copies.header.id);
+        self.list_copies(sources, survivors, &ids, copies).inspect_err(|_| self.doubtful.lock().extend(doubtful))?;
+        sources.iter().for_each(|segment| segment.tally().retire(segment.id(), &self.released));
+        Ok(())
+    }
+
+    /// The caller holds the locks of `sealing` and `dying`.
+    fn list_copies(
+        &self,
+        sources: &[Arc<Segment>],
+        survivors: &[Survivor],
+        ids: &[SegmentId],
+        copies: Option<Copies>,
+    ) -> Result<()> {
         let (listed, added) = match copies {
             None => (None, None),
             Some(copies) => {
@@ -286,13 +301,10 @@ impl ValueLog {
         self.commit(|manifest| {
             ids.iter().for_each(|id| drop(manifest.segments.remove(id)));
             manifest.segments.extend(listed);
-            Ok(())
+            if self.lease.is_low() { self.extend_lease(manifest) } else { Ok(()) }
         })?;
-        {
-            let mut current = self.current.lock();
-            *current = Arc::new(current.with(&ids, added));
-        }
-        sources.iter().for_each(|segment| segment.tally().retire(segment.id(), &self.released));
+        let mut current = self.current.lock();
+        *current = Arc::new(current.with(ids, added));
         Ok(())
     }
 

@@ -58,7 +58,9 @@ impl ValueLog {
             return Ok(0);
         }
         self.check_writable()?;
-        let _turn = self.sealing.lock();
+        // What a collection or a seal is writing is not an orphan.
+        let _collecting = self.collecting.lock();
+        let _sealing = self.sealing.lock();
         let live_tickets = self.dying.lock();
         let set = self.segments();
         let first_open = self.ledger.lock().open_from;
