@@ -22,7 +22,8 @@ use crate::file_name::map_path;
 use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64};
 use crate::record::Origin;
 use crate::segment_header::SegmentHeader;
-use crate::{Error, IoMode, Result, whole_file};
+use crate::whole_file::{self, READ_LEN_MAX};
+use crate::{Error, IoMode, Result};
 
 const GROUP_LEN: usize = 8;
 const WORD_LEN: usize = 4;
@@ -90,6 +91,9 @@ impl SegmentMap {
             other => other?,
         };
         let found = file.len()?;
+        if found > READ_LEN_MAX {
+            return Err(Corruption::new(path, HEADER_LEN_U64, "file too long").with_values(READ_LEN_MAX, found).into());
+        }
         let mut head = vec![0; HEADER_LEN.min(usize::try_from(found).unwrap_or(HEADER_LEN))];
         file.read_exact_at(&mut head, 0)?;
         let header = FileHeader::decode(&path, FileKind::Map, store, &head)?;
