@@ -10,24 +10,10 @@
 
 mod support;
 
-use base::{SegmentId, ValuePointer};
-use support::{Sample, assert_all, fill, names, open, small};
+use base::ValuePointer;
+use support::{Sample, assert_all, collect, fill, kill, names, open, sealed, small};
 use vfs::MemFs;
-use vlog::{CollectContext, Collection, Options, ValueLog};
-
-fn sealed(log: &ValueLog) -> Vec<SegmentId> {
-    log.statistics().iter().filter(|of| of.sealed).map(|of| of.segment).collect()
-}
-
-fn collect(log: &ValueLog, segments: &[SegmentId]) -> Collection {
-    log.collect(segments, &CollectContext::unpaced()).unwrap().unwrap()
-}
-
-fn kill(log: &ValueLog, ticket: u64, dead: &[ValuePointer]) {
-    log.prepare_deaths(ticket, dead).unwrap();
-    log.apply_deaths(&[ticket]).unwrap();
-    log.clear_deaths(&[ticket]).unwrap();
-}
+use vlog::Options;
 
 /// Splits what was written into what dies and what lives.
 fn split(written: Vec<(Sample, ValuePointer)>, every: u64) -> (Vec<ValuePointer>, Vec<(Sample, ValuePointer)>) {

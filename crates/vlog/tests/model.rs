@@ -1,4 +1,4 @@
-//! Any sequence of appends, syncs, seals, deaths, kills and power losses against a list of what was written.
+//! Any sequence of appends, syncs, seals, deaths, collections, kills and power losses against a list of what was written.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,9 +13,9 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use base::{SegmentId, ValueLogHead, ValuePointer};
+use base::{SegmentId, ValuePointer};
 use proptest::prelude::*;
-use support::{STORE, Sample, begin_with, entries_of};
+use support::{Address, STORE, Sample, address, begin_with, dead_and_all, end_of, sealed};
 use vfs::{AppendMode, CrashMode, MemFs};
 use vlog::{IoMode, Options, RecoveryInput, SegmentSet, ValueLog};
 
@@ -33,6 +33,13 @@ enum Step {
         clear: bool,
     },
     Pin,
+    Unpin,
+    /// Collects the sealed segments whose turn it is.
+    Collect {
+        every: usize,
+        from: usize,
+    },
+    RemoveReleased,
     /// The process dies and the log is opened again, with these options.
     Reopen {
         mapped: bool,
@@ -53,6 +60,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::CloseActive),
         2 => (1usize..6, any::<bool>()).prop_map(|(every, clear)| Step::Kill { every, clear }),
         1 => Just(Step::Pin),
+        1 => Just(Step::Unpin),
+        3 => (1usize..4, 0usize..3).prop_map(|(every, from)| Step::Collect { every, from }),
+        1 => Just(Step::RemoveReleased),
         1 => (any::<bool>(), any::<bool>())
             .prop_map(|(mapped, read_only_first)| Step::Reopen { mapped, read_only_first }),
         1 => (0u8..4, any::<u64>()).prop_map(|(mode, seed)| Step::PowerLoss { mode, seed }),
@@ -64,13 +74,12 @@ struct World {
     log: ValueLog,
     options: Options,
     written: Vec<(Sample, ValuePointer)>,
-    dead: BTreeSet<(SegmentId, u32)>,
-    pinned: Vec<(Arc<SegmentSet>, usize)>,
+    dead: BTreeSet<Address>,
+    /// Dead, and collected.
+    gone: Vec<ValuePointer>,
+    /// Sets with the records that they must give.
+    pinned: Vec<(Arc<SegmentSet>, Vec<(Sample, ValuePointer)>)>,
     next: u64,
-}
-
-fn end_of(pointer: &ValuePointer) -> ValueLogHead {
-    ValueLogHead { segment: pointer.segment, offset: pointer.offset + pointer.len }
 }
 
 impl World {
@@ -79,8 +88,9 @@ impl World {
         let options =
             Options { segment_bytes: 6_000, segment_entries: 9, preallocate_bytes: 512, ..Options::new(STORE) };
         let log = support::open(&fs, options.clone());
-        let (written, dead, pinned) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Self { fs, log, options, written, dead, pinned, next: 0 }
+        let (written, pinned) = (Vec::new(), Vec::new());
+        let (dead, gone) = (BTreeSet::new(), Vec::new());
+        Self { fs, log, options, written, dead, gone, pinned, next: 0 }
     }
 
     fn apply(&mut self, step: &Step) {
@@ -97,7 +107,10 @@ impl World {
             Step::Seal => drop(self.log.seal_full().unwrap()),
             Step::CloseActive => self.log.close_active(),
             Step::Kill { every, clear } => self.kill(*every, *clear),
-            Step::Pin => self.pinned.push((self.log.segments(), self.written.len())),
+            Step::Pin => self.pinned.push((self.log.segments(), self.written.clone())),
+            Step::Unpin => self.pinned.clear(),
+            Step::Collect { every, from } => self.collect(*every, *from),
+            Step::RemoveReleased => drop(self.log.remove_released().unwrap()),
             Step::Reopen { mapped, read_only_first } => {
                 (self.options.mode, self.options.io_mode) = match mapped {
                     true => (AppendMode::Mapped, IoMode::Mapped),
@@ -144,33 +157,54 @@ impl World {
         if clear {
             self.log.clear_deaths(&[self.next]).unwrap();
         }
-        self.dead.extend(dying.iter().map(|pointer| (pointer.segment, pointer.offset)));
+        self.dead.extend(dying.iter().map(address));
+    }
+
+    fn collect(&mut self, every: usize, from: usize) {
+        let chosen: Vec<SegmentId> = sealed(&self.log).into_iter().skip(from).step_by(every).collect();
+        let (mut dead, mut all) = (BTreeSet::new(), BTreeSet::new());
+        for id in &chosen {
+            let (dead_there, all_there) = dead_and_all(&self.log, *id).unwrap();
+            dead.extend(dead_there);
+            all.extend(all_there);
+        }
+        let collection = support::collect(&self.log, &chosen);
+        assert_eq!(collection.records, (all.len() - dead.len()) as u64);
+        assert_eq!(collection.segment.is_some(), collection.records > 0);
+        let written = std::mem::take(&mut self.written);
+        let (gone, left): (Vec<_>, Vec<_>) =
+            written.into_iter().partition(|(_, pointer)| dead.contains(&address(pointer)));
+        self.written = left;
+        self.gone.extend(gone.into_iter().map(|(_, pointer)| pointer));
     }
 
     fn check(&self) {
         support::assert_all(&self.log, &self.written);
-        for (set, count) in &self.pinned {
-            for (sample, pointer) in self.written.iter().filter(|(sample, _)| sample.version <= *count as u64) {
-                if set.segment(pointer.segment).is_some() {
-                    assert_eq!(set.read(*pointer).unwrap(), sample.value);
-                }
+        for (set, written) in &self.pinned {
+            for (sample, pointer) in written {
+                assert_eq!(set.read(*pointer).unwrap(), sample.value);
             }
         }
-        let mut by_segment: BTreeMap<SegmentId, Vec<ValuePointer>> = BTreeMap::new();
-        for (_, pointer) in &self.written {
-            by_segment.entry(pointer.segment).or_default().push(*pointer);
-        }
+        let mut left: BTreeMap<Address, ValuePointer> =
+            self.written.iter().map(|(_, pointer)| (address(pointer), *pointer)).collect();
         for of in self.log.statistics() {
-            let pointers: Vec<_> =
-                entries_of(&self.log, of.segment).unwrap().into_iter().map(|(pointer, ..)| pointer).collect();
-            assert_eq!(pointers, by_segment.remove(&of.segment).unwrap_or_default());
-            assert_eq!(of.records, pointers.len() as u64);
-            let dead: Vec<u32> = self.log.dead_set(of.segment).unwrap().offsets().to_vec();
-            let expected: Vec<u32> =
-                self.dead.iter().filter(|(segment, _)| *segment == of.segment).map(|(_, offset)| *offset).collect();
-            assert_eq!(dead, expected);
+            let (dead, all) = dead_and_all(&self.log, of.segment).unwrap();
+            assert!(all.iter().all(|at| of.collected || at.0 == of.segment));
+            assert_eq!(dead, all.intersection(&self.dead).copied().collect());
+            let origin_len = if of.collected { 8 } else { 0 };
+            let len = |at: &Address| u64::from(left[at].len) + origin_len;
+            assert_eq!(of.dead_bytes, dead.iter().map(len).sum::<u64>());
+            assert_eq!((of.records, of.dead_records), (all.len() as u64, dead.len() as u64));
+            if of.sealed {
+                assert_eq!(of.file_bytes, 112 + all.iter().map(len).sum::<u64>());
+                assert_eq!(of.owners.iter().map(|owner| owner.bytes).sum::<u64>() + 112, of.file_bytes);
+            }
+            left.retain(|at, _| !all.contains(at));
         }
-        assert!(by_segment.is_empty());
+        assert!(left.is_empty(), "in no segment: {left:?}");
+        for pointer in &self.gone {
+            assert!(self.log.segments().read(*pointer).unwrap_err().is_corruption());
+        }
     }
 }
 

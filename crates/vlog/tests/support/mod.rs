@@ -2,13 +2,14 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::rng::Rng;
 use base::{EntryMeta, InternalKey, InternalKeyRef, SegmentId, StoreId, ValueLogHead, ValuePointer};
 use vfs::{AppendMode, MemFs, Vfs};
-use vlog::{IoMode, Options, RecoveryInput, Result, ValueLog, VlogRecovery};
+use vlog::{CollectContext, Collection, IoMode, Options, RecoveryInput, Result, ValueLog, VlogRecovery};
 
 pub const STORE: StoreId = StoreId(*b"store of a test!");
 pub const DIR: &str = "vlog";
@@ -111,4 +112,57 @@ pub fn entries_of(log: &ValueLog, segment: SegmentId) -> Result<Vec<OwnedEntry>>
         all.push((entry.pointer, entry.owner, entry.key.to_owned(), entry.meta));
     }
     Ok(all)
+}
+
+/// A record by its address, in the order of appending.
+pub type Address = (SegmentId, u32);
+
+pub fn address(pointer: &ValuePointer) -> Address {
+    (pointer.segment, pointer.offset)
+}
+
+/// Where a record ends.
+pub fn end_of(pointer: &ValuePointer) -> ValueLogHead {
+    ValueLogHead { segment: pointer.segment, offset: pointer.offset + pointer.len }
+}
+
+/// The addresses of the dead records of a segment, and those of all. What is dead must be there.
+pub fn dead_and_all(log: &ValueLog, segment: SegmentId) -> Result<(BTreeSet<Address>, BTreeSet<Address>)> {
+    let of = log.dead_set(segment)?;
+    let (mut dead, mut all) = (BTreeSet::new(), BTreeSet::new());
+    let mut entries = log.entries(segment)?;
+    while let Some(entry) = entries.next()? {
+        assert!(all.insert(address(&entry.pointer)), "{:?} is there twice", entry.pointer);
+        if of.contains(entry.position) {
+            dead.insert(address(&entry.pointer));
+        }
+    }
+    assert_eq!(of.records(), dead.len() as u64, "segment {segment} has dead records that are not there");
+    Ok((dead, all))
+}
+
+/// What is dead in all segments.
+pub fn all_dead(log: &ValueLog) -> BTreeSet<Address> {
+    log.segments().iter().flat_map(|segment| dead_and_all(log, segment.id()).unwrap().0).collect()
+}
+
+/// The number that a file's name begins with.
+pub fn number_of(name: &str) -> Option<u32> {
+    name.split_once('.').and_then(|(digits, _)| digits.parse().ok())
+}
+
+pub fn sealed(log: &ValueLog) -> Vec<SegmentId> {
+    log.statistics().iter().filter(|of| of.sealed).map(|of| of.segment).collect()
+}
+
+/// Collects, undisturbed.
+pub fn collect(log: &ValueLog, segments: &[SegmentId]) -> Collection {
+    log.collect(segments, &CollectContext::unpaced()).unwrap().unwrap()
+}
+
+/// The whole life of a death ticket.
+pub fn kill(log: &ValueLog, ticket: u64, dead: &[ValuePointer]) {
+    log.prepare_deaths(ticket, dead).unwrap();
+    log.apply_deaths(&[ticket]).unwrap();
+    log.clear_deaths(&[ticket]).unwrap();
 }
