@@ -12,7 +12,7 @@ mod support;
 
 use std::fmt::Write;
 
-use base::{EntryKind, EntryMeta, InternalKeyRef};
+use base::{EntryKind, EntryMeta, InternalKeyRef, SegmentId};
 use expect_test::{Expect, expect};
 use support::{open, path, written};
 use vfs::MemFs;
@@ -46,8 +46,23 @@ fn fixture() -> MemFs {
     fs
 }
 
+/// What the two segments of the fixture came to: the tombstone of the first, in which the other record is dead, and the
+/// record of the second, that died since.
+fn collected() -> MemFs {
+    let fs = fixture();
+    let log = open(&fs, written());
+    let last = support::entries_of(&log, SegmentId(2)).unwrap()[0].0;
+    support::collect(&log, &support::sealed(&log));
+    support::kill(&log, 6, &[last]);
+    fs
+}
+
 fn check(name: &str, expected: &Expect) {
     expected.assert_eq(&hex_dump(&fixture().read(&path(name)).unwrap()));
+}
+
+fn check_collected(name: &str, expected: &Expect) {
+    expected.assert_eq(&hex_dump(&collected().read(&path(name)).unwrap()));
 }
 
 #[test]
@@ -170,4 +185,95 @@ fn the_bytes_of_the_manifest() {
             00d0  24 68                                            |$h|
         "#]],
     );
+}
+
+#[test]
+fn the_bytes_of_a_collected_segment() {
+    check_collected("000065.vlog", &expect![[r#"
+        0000  72 61 74 65 6c 56 4c 47 01 00 00 00 00 00 00 00  |ratelVLG........|
+        0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
+        0020  6e 5b a1 3e 93 3c 3f 81 ef 8c f0 c0 a4 b6 28 f8  |n[.>.<?.......(.|
+        0030  41 bb d5 9d 0a 2c 40 5e 08 50 e9 6b 8a 5e 41 30  |A....,@^.P.k.^A0|
+        0040  41 00 00 00 00 00 00 00 24 2d cc 39 b1 af 81 27  |A.......$-.9...'|
+        0050  5b 8f c6 e4 ec 78 f5 51 01 00 00 00 00 00 00 00  |[....x.Q........|
+        0060  00 00 00 00 00 00 00 00 00 00 00 00 12 c6 5f 04  |.............._.|
+        0070  01 00 00 00 9e 00 00 00 02 00 06 00 00 00 00 00  |................|
+        0080  09 00 00 00 00 00 00 00 00 00 00 00 62 61 64 67  |............badg|
+        0090  65 72 ff ff ff ff ff ff ff fd 2c 15 b5 ea 02 00  |er........,.....|
+        00a0  00 00 70 00 00 00 00 00 05 00 04 00 00 00 07 00  |..p.............|
+        00b0  00 00 00 00 00 00 00 00 00 00 68 6f 6e 65 79 ff  |..........honey.|
+        00c0  ff ff ff ff ff ff fc 6e 65 78 74 98 ca 5c 15     |.......next..\.|
+    "#]]);
+}
+
+#[test]
+fn the_bytes_of_the_hint_file_of_a_collected_segment() {
+    check_collected("000065.hint", &expect![[r#"
+        0000  72 61 74 65 6c 48 4e 54 01 00 00 00 00 00 00 00  |ratelHNT........|
+        0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
+        0020  35 fa 9d 1c 05 07 ad 06 4b d4 3c 0d f0 82 8f d2  |5.......K.<.....|
+        0030  01 7a f2 cd 41 0b 08 af ba e8 59 00 da b8 53 8e  |.z..A.....Y...S.|
+        0040  41 00 00 00 00 00 00 00 24 2d cc 39 b1 af 81 27  |A.......$-.9...'|
+        0050  5b 8f c6 e4 ec 78 f5 51 00 00 00 00 00 00 00 00  |[....x.Q........|
+        0060  00 00 00 00 00 00 00 00 00 00 00 00 db 1e 69 3e  |..............i>|
+        0070  02 00 00 00 39 00 00 00 02 00 09 00 00 00 06 62  |....9..........b|
+        0080  61 64 67 65 72 ff ff ff ff ff ff ff fd 01 00 00  |adger...........|
+        0090  00 9e 00 00 00 00 00 07 00 04 00 05 68 6f 6e 65  |............hone|
+        00a0  79 ff ff ff ff ff ff ff fc 02 00 00 00 70 00 00  |y............p..|
+        00b0  00 e3 7c 69 97 00 00 00 00 38 00 00 00 02 00 00  |..|i.....8......|
+        00c0  00 00 00 00 00 cf 00 00 00 02 00 00 00 07 00 00  |................|
+        00d0  00 01 00 00 00 00 00 00 00 31 00 00 00 00 00 00  |.........1......|
+        00e0  00 09 00 00 00 01 00 00 00 00 00 00 00 2e 00 00  |................|
+        00f0  00 00 00 00 00 0f 3d 31 d4                       |......=1.|
+    "#]]);
+}
+
+#[test]
+fn the_bytes_of_a_map() {
+    check_collected("000065.map", &expect![[r#"
+        0000  72 61 74 65 6c 4d 41 50 01 00 00 00 00 00 00 00  |ratelMAP........|
+        0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
+        0020  b0 b7 a9 0b ac 26 09 e0 ba 4c c6 2d b6 35 42 08  |.....&...L.-.5B.|
+        0030  16 10 57 f4 ce 7f 57 42 86 ea c5 3a 0b 4f fd f6  |..W...WB...:.O..|
+        0040  41 00 00 00 00 00 00 00 24 2d cc 39 b1 af 81 27  |A.......$-.9...'|
+        0050  5b 8f c6 e4 ec 78 f5 51 02 00 00 00 00 00 00 00  |[....x.Q........|
+        0060  02 00 00 00 00 00 00 00 00 00 00 00 fe 6b d6 90  |.............k..|
+        0070  01 00 00 00 00 00 00 00 02 00 00 00 01 00 00 00  |................|
+        0080  9e 00 00 00 70 00 00 00 70 00 00 00 9e 00 00 00  |....p...p.......|
+        0090  11 b2 2d e8                                      |..-.|
+    "#]]);
+}
+
+#[test]
+fn the_bytes_of_the_dead_set_of_a_collected_segment() {
+    check_collected("000065.dead", &expect![[r#"
+        0000  72 61 74 65 6c 44 45 44 01 00 00 00 00 00 00 00  |ratelDED........|
+        0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
+        0020  ca 24 f4 bf 64 84 9d e5 5b 68 2d 0c 16 4f 43 ac  |.$..d...[h-..OC.|
+        0030  f2 60 f1 3e 73 27 f4 29 6c ba 77 0b 19 5a cf d5  |.`.>s'.)l.w..Z..|
+        0040  41 00 00 00 00 00 00 00 24 2d cc 39 b1 af 81 27  |A.......$-.9...'|
+        0050  5b 8f c6 e4 ec 78 f5 51 01 00 00 00 00 00 00 00  |[....x.Q........|
+        0060  31 00 00 00 00 00 00 00 00 00 00 00 49 12 fc bb  |1...........I...|
+        0070  9e 01 e2 96 6c 1a                                |....l.|
+    "#]]);
+}
+
+#[test]
+fn the_bytes_of_a_manifest_with_a_collected_segment() {
+    check_collected("VLOG-MANIFEST", &expect![[r#"
+        0000  72 61 74 65 6c 56 4d 46 01 00 00 00 00 00 00 00  |ratelVMF........|
+        0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
+        0020  02 2e 44 2b 24 04 43 cc 9d 07 10 ac 5c 23 1a d1  |..D+$.C.....\#..|
+        0030  2f ea e8 65 6f 68 56 19 4e 76 82 61 2a 91 70 cf  |/..eohV.Nv.a*.p.|
+        0040  07 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  |................|
+        0050  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  |................|
+        0060  00 00 00 00 00 00 00 00 00 00 00 00 6b bc a1 1d  |............k...|
+        0070  81 00 00 00 41 00 00 00 00 00 00 00 01 00 00 00  |....A...........|
+        0080  41 00 00 00 01 01 cf 00 00 00 02 00 00 00 00 00  |A...............|
+        0090  00 00 24 2d cc 39 b1 af 81 27 5b 8f c6 e4 ec 78  |..$-.9...'[....x|
+        00a0  f5 51 02 00 00 00 07 00 00 00 01 00 00 00 00 00  |.Q..............|
+        00b0  00 00 31 00 00 00 00 00 00 00 09 00 00 00 01 00  |..1.............|
+        00c0  00 00 00 00 00 00 2e 00 00 00 00 00 00 00 02 00  |................|
+        00d0  00 00 01 00 00 00 02 00 00 00 6e 45 5b c5        |..........nE[.|
+    "#]]);
 }
