@@ -10,8 +10,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use base::ValuePointer;
-use support::{Sample, assert_all, collect, fill, kill, names, open, sealed, small};
+use support::{Sample, assert_all, collect, fill, kill, names, open, path, sealed, small};
 use vfs::MemFs;
 use vlog::Options;
 
@@ -82,4 +84,46 @@ fn a_set_that_is_held_reads_on_and_the_files_go_when_it_does() {
     drop(held);
     assert_eq!(log.remove_released().unwrap(), 2);
     assert_all(&log, &left);
+}
+
+/// Whatever the number of rounds, there are as many files as segments with something in them, and maps and dead sets are as
+/// long as the records are many that they speak of.
+#[test]
+fn what_is_kept_to_find_records_is_bounded_by_those_that_live() {
+    let fs = MemFs::volatile(1);
+    let log = open(&fs, small());
+    let mut alive: Vec<(Sample, ValuePointer)> = fill(&log, 120, 100);
+    let (mut files, mut bytes) = (0, 0);
+    for round in 0..60 {
+        // Every key is overwritten but for a few that stay as they are.
+        let (old, kept): (Vec<_>, Vec<_>) =
+            alive.into_iter().partition(|(sample, _)| (sample.version + round) % 12 != 0);
+        alive = kept;
+        alive.extend(old.iter().map(|(sample, _)| {
+            let again = Sample::of(sample.version, 100);
+            let pointer = again.append(&log).unwrap();
+            (again, pointer)
+        }));
+        kill(&log, round, &old.iter().map(|(_, pointer)| *pointer).collect::<Vec<_>>());
+        log.seal_all().unwrap();
+        // Of what was collected before a part dies only; it goes on to be collected with what is new.
+        collect(&log, &sealed(&log));
+        log.remove_released().unwrap();
+        assert_all(&log, &alive);
+        let now = (names(&fs).len(), fs.used_bytes());
+        if round == 5 {
+            (files, bytes) = now;
+        }
+        if round > 5 {
+            assert!(now.0 <= files && now.1 <= bytes + bytes / 8, "round {round}: {now:?} after {:?}", (files, bytes));
+        }
+    }
+    let len_of = |kind: &str| {
+        let name = names(&fs).into_iter().find(|name| name.ends_with(kind)).unwrap();
+        fs.read(&path(&name)).unwrap().len()
+    };
+    assert_eq!(names(&fs).len(), 4);
+    let origins: BTreeSet<_> = alive.iter().map(|(_, pointer)| pointer.segment).collect();
+    assert_eq!(len_of(".map"), 112 + origins.len() * 8 + alive.len() * 8 + 4);
+    assert!(len_of("MANIFEST") < 112 + 4 + 16 + 42 + 3 * 20 + origins.len() * 4 + 4);
 }

@@ -189,7 +189,9 @@ fn the_bytes_of_the_manifest() {
 
 #[test]
 fn the_bytes_of_a_collected_segment() {
-    check_collected("000065.vlog", &expect![[r#"
+    check_collected(
+        "000065.vlog",
+        &expect![[r#"
         0000  72 61 74 65 6c 56 4c 47 01 00 00 00 00 00 00 00  |ratelVLG........|
         0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
         0020  6e 5b a1 3e 93 3c 3f 81 ef 8c f0 c0 a4 b6 28 f8  |n[.>.<?.......(.|
@@ -203,12 +205,15 @@ fn the_bytes_of_a_collected_segment() {
         00a0  00 00 70 00 00 00 00 00 05 00 04 00 00 00 07 00  |..p.............|
         00b0  00 00 00 00 00 00 00 00 00 00 68 6f 6e 65 79 ff  |..........honey.|
         00c0  ff ff ff ff ff ff fc 6e 65 78 74 98 ca 5c 15     |.......next..\.|
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_bytes_of_the_hint_file_of_a_collected_segment() {
-    check_collected("000065.hint", &expect![[r#"
+    check_collected(
+        "000065.hint",
+        &expect![[r#"
         0000  72 61 74 65 6c 48 4e 54 01 00 00 00 00 00 00 00  |ratelHNT........|
         0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
         0020  35 fa 9d 1c 05 07 ad 06 4b d4 3c 0d f0 82 8f d2  |5.......K.<.....|
@@ -225,12 +230,15 @@ fn the_bytes_of_the_hint_file_of_a_collected_segment() {
         00d0  00 01 00 00 00 00 00 00 00 31 00 00 00 00 00 00  |.........1......|
         00e0  00 09 00 00 00 01 00 00 00 00 00 00 00 2e 00 00  |................|
         00f0  00 00 00 00 00 0f 3d 31 d4                       |......=1.|
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_bytes_of_a_map() {
-    check_collected("000065.map", &expect![[r#"
+    check_collected(
+        "000065.map",
+        &expect![[r#"
         0000  72 61 74 65 6c 4d 41 50 01 00 00 00 00 00 00 00  |ratelMAP........|
         0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
         0020  b0 b7 a9 0b ac 26 09 e0 ba 4c c6 2d b6 35 42 08  |.....&...L.-.5B.|
@@ -241,12 +249,15 @@ fn the_bytes_of_a_map() {
         0070  01 00 00 00 00 00 00 00 02 00 00 00 01 00 00 00  |................|
         0080  9e 00 00 00 70 00 00 00 70 00 00 00 9e 00 00 00  |....p...p.......|
         0090  11 b2 2d e8                                      |..-.|
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_bytes_of_the_dead_set_of_a_collected_segment() {
-    check_collected("000065.dead", &expect![[r#"
+    check_collected(
+        "000065.dead",
+        &expect![[r#"
         0000  72 61 74 65 6c 44 45 44 01 00 00 00 00 00 00 00  |ratelDED........|
         0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
         0020  ca 24 f4 bf 64 84 9d e5 5b 68 2d 0c 16 4f 43 ac  |.$..d...[h-..OC.|
@@ -255,12 +266,15 @@ fn the_bytes_of_the_dead_set_of_a_collected_segment() {
         0050  5b 8f c6 e4 ec 78 f5 51 01 00 00 00 00 00 00 00  |[....x.Q........|
         0060  31 00 00 00 00 00 00 00 00 00 00 00 49 12 fc bb  |1...........I...|
         0070  9e 01 e2 96 6c 1a                                |....l.|
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_bytes_of_a_manifest_with_a_collected_segment() {
-    check_collected("VLOG-MANIFEST", &expect![[r#"
+    check_collected(
+        "VLOG-MANIFEST",
+        &expect![[r#"
         0000  72 61 74 65 6c 56 4d 46 01 00 00 00 00 00 00 00  |ratelVMF........|
         0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
         0020  02 2e 44 2b 24 04 43 cc 9d 07 10 ac 5c 23 1a d1  |..D+$.C.....\#..|
@@ -275,5 +289,6 @@ fn the_bytes_of_a_manifest_with_a_collected_segment() {
         00b0  00 00 31 00 00 00 00 00 00 00 09 00 00 00 01 00  |..1.............|
         00c0  00 00 00 00 00 00 2e 00 00 00 00 00 00 00 02 00  |................|
         00d0  00 00 01 00 00 00 02 00 00 00 6e 45 5b c5        |..........nE[.|
-    "#]]);
+    "#]],
+    );
 }
