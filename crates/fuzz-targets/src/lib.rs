@@ -9,4 +9,5 @@
 
 mod edit;
 pub mod table_reader;
+pub mod vlog_reader;
 pub mod wal_reader;

@@ -7,7 +7,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use base::proof::seed;
 use base::rng::Rng;
 use base::show;
-use fuzz_targets::{table_reader, wal_reader};
+use fuzz_targets::{table_reader, vlog_reader, wal_reader};
 
 const INPUT_LEN_MAX: u64 = 2_000;
 
@@ -30,4 +30,9 @@ fn the_log_reader_stands_random_input() {
 #[test]
 fn the_table_reader_stands_random_input() {
     on_random_input("table_reader", 2_000, table_reader::Input::run);
+}
+
+#[test]
+fn the_value_log_stands_random_input() {
+    on_random_input("vlog_reader", 3_000, vlog_reader::Input::run);
 }

@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base::{ValueLogHead, ValuePointer};
-use support::{Address, DIR, STORE, Sample, address, sealed};
+use support::{Address, DIR, Held, STORE, Sample, address, sealed};
 use vfs::{AppendMode, CrashMode, MemFs, RealFs, Vfs};
-use vlog::{CollectContext, IoMode, Options, RecoveryInput, SegmentSet, ValueLog};
+use vlog::{CollectContext, IoMode, Options, RecoveryInput, ValueLog};
 
 fn options(mode: AppendMode, io_mode: IoMode) -> Options {
     let (segment_bytes, preallocate_bytes) = (64 << 10, 16 << 10);
@@ -108,7 +108,7 @@ fn busy(log: &Arc<ValueLog>, count: u64) -> (Vec<(Sample, ValuePointer)>, BTreeS
 /// Reads under a set what is alive when the set is taken, also once that has died and was collected.
 fn reads(shared: &Arc<Mutex<Shared>>) -> Turn {
     let shared = Arc::clone(shared);
-    let held: Mutex<Option<(Arc<SegmentSet>, Vec<(Sample, ValuePointer)>)>> = Mutex::default();
+    let held: Mutex<Option<Held>> = Mutex::default();
     Box::new(move |log, turn| {
         let mut held = held.lock().unwrap();
         if turn % 16 == 1 {

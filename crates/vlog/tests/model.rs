@@ -11,13 +11,12 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use base::{SegmentId, ValuePointer};
 use proptest::prelude::*;
-use support::{Address, STORE, Sample, address, begin_with, dead_and_all, end_of, sealed};
+use support::{Address, Held, STORE, Sample, address, begin_with, dead_and_all, end_of, sealed};
 use vfs::{AppendMode, CrashMode, MemFs};
-use vlog::{IoMode, Options, RecoveryInput, SegmentSet, ValueLog};
+use vlog::{IoMode, Options, RecoveryInput, ValueLog};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -77,8 +76,7 @@ struct World {
     dead: BTreeSet<Address>,
     /// Dead, and collected.
     gone: Vec<ValuePointer>,
-    /// Sets with the records that they must give.
-    pinned: Vec<(Arc<SegmentSet>, Vec<(Sample, ValuePointer)>)>,
+    pinned: Vec<Held>,
     next: u64,
 }
 

@@ -8,13 +8,10 @@ use std::sync::{Arc, Mutex};
 use base::rng::Rng;
 use base::{SegmentId, ValuePointer};
 use vfs::{FaultFs, Vfs};
-use vlog::{CollectContext, CollectStep, Options, RecoveryInput, SegmentSet, ValueLog, segment_path};
+use vlog::{CollectContext, CollectStep, Options, RecoveryInput, ValueLog, segment_path};
 
-use crate::support::{Address, DIR, Sample, address, dead_and_all, end_of, sealed};
+use crate::support::{Address, DIR, Held, Sample, address, dead_and_all, end_of, sealed};
 use crate::{Known, Planted};
-
-/// A set of segments and the records that it must give for as long as it is held.
-type Held = (Arc<SegmentSet>, Vec<(Sample, ValuePointer)>);
 
 struct Work<'a> {
     fs: &'a FaultFs,

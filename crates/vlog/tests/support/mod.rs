@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base::rng::Rng;
 use base::{EntryMeta, InternalKey, InternalKeyRef, SegmentId, StoreId, ValueLogHead, ValuePointer};
 use vfs::{AppendMode, MemFs, Vfs};
-use vlog::{CollectContext, Collection, IoMode, Options, RecoveryInput, Result, ValueLog, VlogRecovery};
+use vlog::{CollectContext, Collection, IoMode, Options, RecoveryInput, Result, SegmentSet, ValueLog, VlogRecovery};
 
 pub const STORE: StoreId = StoreId(*b"store of a test!");
 pub const DIR: &str = "vlog";
@@ -113,6 +113,9 @@ pub fn entries_of(log: &ValueLog, segment: SegmentId) -> Result<Vec<OwnedEntry>>
     }
     Ok(all)
 }
+
+/// A set of segments and the records that it must give for as long as it is held.
+pub type Held = (Arc<SegmentSet>, Vec<(Sample, ValuePointer)>);
 
 /// A record by its address, in the order of appending.
 pub type Address = (SegmentId, u32);
