@@ -79,7 +79,7 @@ fn read(bytes: &[u8], mode: RecoveryMode) -> Result<Records, Error> {
     mem.write(Path::new(PATH), bytes).expect("memory takes a file");
     let fs: Arc<dyn Vfs> = Arc::new(mem);
     let expect = ExpectedLog { store: Some(STORE), number: NUMBER, kind: LogKind::Wal };
-    let mut reader = LogReader::open(&fs, Path::new(PATH), expect, mode)?;
+    let mut reader = LogReader::open(&fs, Path::new(PATH), expect, mode, None)?;
     let mut records = Vec::new();
     let mut last_end = 0;
     while let Some(record) = reader.next_record()? {
@@ -128,7 +128,7 @@ fn writer(fs: &Arc<dyn Vfs>) -> LogWriter {
     let header =
         LogHeader { store: STORE, number: NUMBER, kind: LogKind::Wal, value_log_head: ValueLogHead::default() };
     let options = WriterOptions { mode: AppendMode::Written, preallocate_bytes: 0 };
-    LogWriter::create(fs, Path::new(PATH), header, options).expect("memory takes a log")
+    LogWriter::create(fs, Path::new(PATH), header, options, None).expect("memory takes a log")
 }
 
 fn empty_log() -> Vec<u8> {

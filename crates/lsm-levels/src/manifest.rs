@@ -69,7 +69,7 @@ impl ManifestWriter {
             LogHeader { store: state.store, number, kind: LogKind::Manifest, value_log_head: Default::default() };
         let options = WriterOptions { mode: AppendMode::Written, preallocate_bytes: 0 };
         let path = manifest_path(dir, number);
-        let log = LogWriter::create(vfs, &path, header, options)?;
+        let log = LogWriter::create(vfs, &path, header, options, None)?;
         let started = Self::first_edit(log, state).and_then(|writer| {
             Current { manifest: number, synced: writer.first_edit_end }.write(vfs.as_ref(), dir)?;
             Ok(writer)
@@ -140,7 +140,7 @@ pub(crate) fn recover(vfs: &Arc<dyn Vfs>, dir: &Path, current: Current) -> Resul
         return Err(Corruption::new(path, 0, "the manifest that CURRENT names is missing").into());
     }
     let expect = ExpectedLog { store: None, number: current.manifest, kind: LogKind::Manifest };
-    let mut reader = LogReader::open(vfs, &path, expect, RecoveryMode::Default)?;
+    let mut reader = LogReader::open(vfs, &path, expect, RecoveryMode::Default, None)?;
     let store = reader.header().map(|header| header.store);
     let mut state = TreeState::default();
     let mut edits = 0;

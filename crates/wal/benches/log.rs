@@ -62,7 +62,7 @@ impl Folder {
         self.empty();
         let path = self.path.join(format!("{:06}.wal", NEXT.fetch_add(1, Ordering::Relaxed)));
         let options = WriterOptions { mode, preallocate_bytes: LOG_BYTES };
-        LogWriter::create(&self.vfs, &path, HEADER, options).unwrap()
+        LogWriter::create(&self.vfs, &path, HEADER, options, None).unwrap()
     }
 }
 
@@ -115,7 +115,7 @@ fn read(bencher: Bencher<'_, '_>, payload_len: usize) {
     let bytes = writer.len();
     writer.close().unwrap();
     bencher.counter(ItemsCount::new(records)).counter(BytesCount::new(bytes)).bench_local(|| {
-        let mut reader = LogReader::open(&folder.vfs, &path, EXPECT, RecoveryMode::Default).unwrap();
+        let mut reader = LogReader::open(&folder.vfs, &path, EXPECT, RecoveryMode::Default, None).unwrap();
         let mut found = 0;
         while reader.next_record().unwrap().is_some() {
             found += 1;
@@ -134,7 +134,7 @@ fn read_unclosed_and_almost_empty(bencher: Bencher<'_, '_>) {
     let path = writer.path().to_owned();
     drop(writer);
     bencher.counter(BytesCount::new(LOG_BYTES)).bench_local(|| {
-        let mut reader = LogReader::open(&folder.vfs, &path, EXPECT, RecoveryMode::Default).unwrap();
+        let mut reader = LogReader::open(&folder.vfs, &path, EXPECT, RecoveryMode::Default, None).unwrap();
         assert!(reader.next_record().unwrap().is_some());
         assert!(reader.next_record().unwrap().is_none());
     });

@@ -48,6 +48,12 @@ pub enum Damage {
     /// A record's synced offsets do not decode, or claim bytes that come after them.
     #[error("synced offsets that cannot be")]
     SyncedOffsets,
+    /// A sealed fragment whose checksum is right and whose tag is not.
+    #[error("a sealed fragment does not match its tag")]
+    Tampered,
+    /// A sealed fragment of a log whose header, which tells the key, is lost.
+    #[error("a sealed fragment whose key is not known without the file header")]
+    KeyLost,
     /// A record of several fragments passes the length limit.
     #[error("a record over the limit of {0} bytes")]
     RecordTooLong(u64),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use base::Corruption;
+use encryption::KeyError;
 
 /// The result of an operation on a log.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -30,6 +31,15 @@ pub enum Error {
         expected: String,
         /// What the file has.
         found: String,
+    },
+
+    /// The log is encrypted, and its key is not at hand.
+    #[error("{}: {source}", path.display())]
+    Key {
+        /// The log.
+        path: PathBuf,
+        /// Which key, and why not.
+        source: KeyError,
     },
 
     /// A record is longer than a log takes. Nothing was written.

@@ -5,9 +5,12 @@
 //! ```text
 //! block    := fragment* padding
 //! fragment := crc32 u32 | length u16 | type u8 | log number, low 32 bits u32 | data[length]   little-endian
-//! type     := 0 zero | 1 full | 2 first | 3 middle | 4 last | 5 closing
+//! type     := 0 zero | 1 full | 2 first | 3 middle | 4 last | 5 closing | 0x10 in a sealed log
 //! data     := of full, first, closing: synced offsets, then bytes of the record; of middle, last: bytes of the record
+//! sealed   := round u32 | synced offsets, of full, first, closing | bytes of the record, encrypted | tag 16 bytes
 //! ```
+//! In the log of an encrypted store the data are sealed: the position is the fragment's offset in the file, the domain the
+//! round, and associated are the bytes from the length to the synced offsets.
 //!
 //! Invariants
 //! 1. A fragment starts only where header and the longest synced offsets fit the block; a shorter rest of a block is
@@ -16,9 +19,12 @@
 //!    bits of the fragment's offset in the file: a fragment of another file, of an earlier life of this one, or of
 //!    another place in it does not verify, so a copy of a log inside a value is never taken for the log.
 //! 3. Eleven zero bytes are no fragment: space that was allocated and not written.
+//! 4. No two texts are sealed at one offset in one round of one log: the round is how often the log was cut before, and
+//!    between two cuts nothing is written twice at one place.
 
 use base::LogNumber;
 use base::checksum::crc32_salted;
+use encryption::{FileCipher, TAG_LEN};
 
 use crate::damage::Damage;
 use crate::offsets::{SYNCED_LEN_MAX, SyncedOffsets};
@@ -31,6 +37,14 @@ pub const FRAGMENT_HEADER_LEN: usize = 11;
 
 /// Shortest rest of a block in which a fragment may start.
 const ROOM_MIN: usize = FRAGMENT_HEADER_LEN + SYNCED_LEN_MAX;
+
+/// In the type of a sealed fragment.
+const SEALED: u8 = 0x10;
+
+const ROUND_LEN: usize = 4;
+
+/// What sealing adds to the data of a fragment, in bytes.
+const SEALED_OVERHEAD: usize = ROUND_LEN + TAG_LEN;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -66,10 +80,35 @@ pub(crate) struct Fragment<'a> {
     pub(crate) kind: FragmentKind,
     /// The default where the kind carries none.
     pub(crate) synced: SyncedOffsets,
-    /// Bytes of the record.
+    /// Bytes of the record, as they are stored.
     pub(crate) data: &'a [u8],
+    /// What opens them, where they are sealed.
+    pub(crate) seal: Option<Seal<'a>>,
     /// Length in the file, header included.
     pub(crate) len: usize,
+}
+
+/// What stands around the encrypted bytes of a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seal<'a> {
+    round: u32,
+    associated: &'a [u8],
+    tag: &'a [u8; TAG_LEN],
+}
+
+impl Seal<'_> {
+    /// Decrypts in place a copy of the data of the fragment at `offset`.
+    pub(crate) fn open(&self, cipher: &FileCipher, offset: u64, data: &mut [u8]) -> Result<(), Damage> {
+        cipher.open_in_place(offset, self.round, self.associated, data, self.tag).map_err(|_| Damage::Tampered)
+    }
+}
+
+/// What a sealed log is written with.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    pub(crate) cipher: FileCipher,
+    /// How often the log was cut.
+    pub(crate) round: u32,
 }
 
 /// What stands at a place in a log.
@@ -90,40 +129,74 @@ pub(crate) const fn room(offset: u64) -> usize {
     BLOCK_LEN - (offset % BLOCK_LEN as u64) as usize
 }
 
-/// Bytes of data that a fragment at `offset` can take; `None` where the rest of the block is padding.
-pub(crate) const fn data_room(offset: u64) -> Option<usize> {
-    let room = room(offset);
-    if room < ROOM_MIN { None } else { Some(room - FRAGMENT_HEADER_LEN) }
-}
-
 /// How fragments of one log are told from all other bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Framing {
     crc_salt: u32,
     number_low: u32,
+    /// [`SEALED`] or 0.
+    type_flag: u8,
 }
 
 impl Framing {
     pub(crate) const fn new(crc_salt: u32, number: LogNumber) -> Self {
-        Self { crc_salt, number_low: low_32(number.0) }
+        Self { crc_salt, number_low: low_32(number.0), type_flag: 0 }
     }
 
-    /// Appends to `out` a fragment that will stand at `offset` and whose `len` bytes of data `fill` appends.
+    /// The same for a log whose fragments are sealed, or not.
+    pub(crate) const fn sealed(self, is_sealed: bool) -> Self {
+        Self { type_flag: if is_sealed { SEALED } else { 0 }, ..self }
+    }
+
+    pub(crate) const fn is_sealed(&self) -> bool {
+        self.type_flag == SEALED
+    }
+
+    /// Bytes that a fragment at `offset` can take, synced offsets and bytes of the record; `None` where the rest of the
+    /// block is padding.
+    pub(crate) const fn data_room(&self, offset: u64) -> Option<usize> {
+        let overhead = if self.is_sealed() { SEALED_OVERHEAD } else { 0 };
+        let room = room(offset);
+        if room < ROOM_MIN + overhead { None } else { Some(room - FRAGMENT_HEADER_LEN - overhead) }
+    }
+
+    /// Appends to `out` a fragment that will stand at `offset`, with the synced offsets if its kind carries them, and the
+    /// `len` bytes of the record that `fill` appends. `sealing` is there if the log is sealed.
     #[inline]
     pub(crate) fn push(
         &self,
-        kind: FragmentKind,
+        (kind, synced): (FragmentKind, SyncedOffsets),
         offset: u64,
-        len: u16,
+        len: usize,
         out: &mut Vec<u8>,
+        sealing: Option<&Sealing>,
         fill: impl FnOnce(&mut Vec<u8>),
     ) {
         let start = out.len();
-        let [len_0, len_1] = len.to_le_bytes();
-        let [number_0, number_1, number_2, number_3] = self.number_low.to_le_bytes();
-        out.extend_from_slice(&[0, 0, 0, 0, len_0, len_1, kind as u8, number_0, number_1, number_2, number_3]);
+        out.extend_from_slice(&[0; 6]);
+        out.push(kind as u8 | self.type_flag);
+        out.extend_from_slice(&self.number_low.to_le_bytes());
+        if let Some(sealing) = sealing {
+            out.extend_from_slice(&sealing.round.to_le_bytes());
+        }
+        if kind.starts() {
+            synced.push(out);
+        }
+        let data = out.len();
         fill(out);
-        debug_assert_eq!(out.len() - start, FRAGMENT_HEADER_LEN + usize::from(len), "fill wrote what it said");
+        debug_assert_eq!(out.len() - data, len, "fill wrote what it said");
+        let overhead = if sealing.is_some() { TAG_LEN } else { 0 };
+        let data_len = (out.len() + overhead - start - FRAGMENT_HEADER_LEN) as u16;
+        if let Some(field) = out.get_mut(start + 4..start + 6) {
+            field.copy_from_slice(&data_len.to_le_bytes());
+        }
+        if let Some(sealing) = sealing
+            && let Some((before, text)) = out.split_at_mut_checked(data)
+        {
+            let associated = before.get(start + 4..).unwrap_or_default();
+            let tag = sealing.cipher.seal_in_place(offset, sealing.round, associated, text);
+            out.extend_from_slice(&tag);
+        }
         if let Some((crc, checked)) = out.get_mut(start..).and_then(|fragment| fragment.split_first_chunk_mut()) {
             *crc = self.crc(offset, checked).to_le_bytes();
         }
@@ -134,7 +207,7 @@ impl Framing {
         if rest.is_empty() {
             return Piece::End;
         }
-        if data_room(offset).is_none() {
+        if self.data_room(offset).is_none() {
             return if is_zero(rest) { Piece::Padding } else { Piece::Bad(Damage::Padding) };
         }
         let Some((header, behind)) = rest.split_first_chunk::<FRAGMENT_HEADER_LEN>() else {
@@ -158,7 +231,7 @@ impl Framing {
 
     /// The framing of the same log if the checksum of the fragment at `offset` started from `crc_start`.
     pub(crate) const fn starting_from(&self, crc_start: u32, offset: u64) -> Self {
-        Self { crc_salt: crc_start ^ low_32(offset), number_low: self.number_low }
+        Self { crc_salt: crc_start ^ low_32(offset), ..*self }
     }
 
     fn parse_fragment<'a>(
@@ -177,20 +250,28 @@ impl Framing {
         if found != expected {
             return Err(Damage::Checksum { expected, found });
         }
-        let (synced, data) = split_synced(kind, offset, data)?;
-        Ok(Fragment { kind, synced, data, len: whole_len })
+        if !self.is_sealed() {
+            let (synced, data) = split_synced(kind, offset, data)?;
+            return Ok(Fragment { kind, synced, data, seal: None, len: whole_len });
+        }
+        let (round, sealed) = data.split_first_chunk::<ROUND_LEN>().ok_or(Damage::Length(data.len() as u16))?;
+        let (sealed, tag) = sealed.split_last_chunk().ok_or(Damage::Length(data.len() as u16))?;
+        let (synced, data) = split_synced(kind, offset, sealed)?;
+        let associated = rest.get(4..whole_len - TAG_LEN - data.len()).unwrap_or_default();
+        let seal = Seal { round: u32::from_le_bytes(*round), associated, tag };
+        Ok(Fragment { kind, synced, data, seal: Some(seal), len: whole_len })
     }
 
     /// Kind and length of the data.
     fn parse_header(&self, offset: u64, header: &[u8; FRAGMENT_HEADER_LEN]) -> Result<(FragmentKind, usize), Damage> {
         let [_, _, _, _, len_0, len_1, kind, number @ ..] = *header;
-        let kind = FragmentKind::from_byte(kind).ok_or(Damage::Type(kind))?;
+        let kind = FragmentKind::from_byte(kind ^ self.type_flag).ok_or(Damage::Type(kind))?;
         let number_low = u32::from_le_bytes(number);
         if number_low != self.number_low {
             return Err(Damage::LogNumber { expected: self.number_low, found: number_low });
         }
         let len = u16::from_le_bytes([len_0, len_1]);
-        if len == 0 || data_room(offset).is_none_or(|room| usize::from(len) > room) {
+        if len == 0 || self.data_room(offset).is_none() || usize::from(len) > room(offset) - FRAGMENT_HEADER_LEN {
             return Err(Damage::Length(len));
         }
         Ok((kind, usize::from(len)))
@@ -233,7 +314,7 @@ mod tests {
     fn fragment(framing: &Framing, kind: FragmentKind, claim: u64, offset: u64) -> Vec<u8> {
         let mut out = Vec::new();
         let synced = SyncedOffsets { log: claim, ..SyncedOffsets::default() };
-        framing.push(kind, offset, synced.encoded_len() as u16, &mut out, |out| synced.push(out));
+        framing.push((kind, synced), offset, 0, &mut out, None, |_| {});
         out
     }
 

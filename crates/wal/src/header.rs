@@ -20,15 +20,13 @@ use std::path::Path;
 
 use base::checksum::crc32;
 use base::{Corruption, LogNumber, SegmentId, StoreId, ValueLogHead};
+use encryption::{FileCipher, FileKind, KeyId, Keyring, SALT_LEN};
 
 use crate::fragment::Framing;
 use crate::{Error, Result};
 
 /// Length of the header, and offset of the first record, in bytes.
 pub const LOG_HEADER_LEN: usize = 128;
-
-/// Length of a salt in bytes.
-pub(crate) const SALT_LEN: usize = 32;
 
 const FORMAT_VERSION: u32 = 1;
 const CHECKED_LEN: usize = LOG_HEADER_LEN - 4;
@@ -44,7 +42,7 @@ pub enum LogKind {
 }
 
 impl LogKind {
-    const fn magic(self) -> [u8; 8] {
+    pub(crate) const fn magic(self) -> FileKind {
         match self {
             Self::Wal => *b"RATELWAL",
             Self::Manifest => *b"RATELMAN",
@@ -77,12 +75,12 @@ pub struct ExpectedLog {
 }
 
 /// The header's bytes.
-pub(crate) fn encode(header: &LogHeader, salt: &[u8; SALT_LEN]) -> Vec<u8> {
+pub(crate) fn encode(header: &LogHeader, key: KeyId, salt: &[u8; SALT_LEN]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(LOG_HEADER_LEN);
     bytes.extend_from_slice(&header.kind.magic());
     bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
     bytes.extend_from_slice(&header.store.0);
-    bytes.extend_from_slice(&0u32.to_le_bytes());
+    bytes.extend_from_slice(&key.0.to_le_bytes());
     bytes.extend_from_slice(salt);
     bytes.extend_from_slice(&header.number.0.to_le_bytes());
     bytes.extend_from_slice(&header.value_log_head.segment.0.to_le_bytes());
@@ -110,8 +108,16 @@ pub(crate) fn may_become(bytes: &[u8], kind: LogKind) -> bool {
     bytes.iter().zip(kind.magic()).all(|(byte, magic)| *byte == 0 || *byte == magic)
 }
 
+/// What a whole header says, and how what is behind it is read.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) header: LogHeader,
+    pub(crate) framing: Framing,
+    pub(crate) cipher: Option<FileCipher>,
+}
+
 /// Reads a header and checks that it is that of the log that was asked for.
-pub(crate) fn decode(bytes: &[u8], path: &Path, expect: &ExpectedLog) -> Result<(LogHeader, Framing)> {
+pub(crate) fn decode(bytes: &[u8], path: &Path, expect: &ExpectedLog, keys: Option<&Keyring>) -> Result<Opened> {
     let wrong = |offset, what: &str, expected: String, found: String| {
         Error::from(Corruption::new(path, offset, what).with_values(expected, found))
     };
@@ -135,8 +141,10 @@ pub(crate) fn decode(bytes: &[u8], path: &Path, expect: &ExpectedLog) -> Result<
     if header.number != expect.number {
         return Err(wrong(64, "log number", expect.number.to_string(), header.number.to_string()));
     }
-    let framing = framing(&fields.salt, header.number);
-    Ok((header, framing))
+    let cipher = FileCipher::of_file(keys, fields.key, &magic, &fields.salt)
+        .map_err(|source| Error::Key { path: path.to_owned(), source })?;
+    let framing = framing(&fields.salt, header.number).sealed(cipher.is_some());
+    Ok(Opened { header, framing, cipher })
 }
 
 fn check_supported(fields: &Fields, path: &Path) -> Result<()> {
@@ -145,9 +153,6 @@ fn check_supported(fields: &Fields, path: &Path) -> Result<()> {
     };
     if fields.version != FORMAT_VERSION {
         return unsupported("log format version", FORMAT_VERSION, fields.version.to_string());
-    }
-    if fields.key_id != 0 {
-        return unsupported("encryption key id", 0, fields.key_id.to_string());
     }
     if fields.reserved != [0; RESERVED_LEN] {
         return unsupported("reserved header field", 0, "other bytes".to_owned());
@@ -162,7 +167,7 @@ fn text(magic: &[u8; 8]) -> String {
 struct Fields {
     magic: [u8; 8],
     version: u32,
-    key_id: u32,
+    key: KeyId,
     salt: [u8; SALT_LEN],
     header: LogHeader,
     reserved: [u8; RESERVED_LEN],
@@ -176,7 +181,7 @@ impl Fields {
         let (magic, rest) = bytes.split_first_chunk()?;
         let (version, rest) = rest.split_first_chunk()?;
         let (store, rest) = rest.split_first_chunk()?;
-        let (key_id, rest) = rest.split_first_chunk()?;
+        let (key, rest) = rest.split_first_chunk()?;
         let (salt, rest) = rest.split_first_chunk()?;
         let (number, rest) = rest.split_first_chunk()?;
         let (segment, rest) = rest.split_first_chunk()?;
@@ -188,7 +193,7 @@ impl Fields {
         Some(Self {
             magic: *magic,
             version: u32::from_le_bytes(*version),
-            key_id: u32::from_le_bytes(*key_id),
+            key: KeyId(u32::from_le_bytes(*key)),
             salt: *salt,
             header: LogHeader { store: StoreId(*store), number, kind: LogKind::Wal, value_log_head },
             reserved: *reserved,

@@ -13,11 +13,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::Corruption;
+use encryption::{FileCipher, Keyring};
 use vfs::Vfs;
 
 use crate::damage::{Damage, LogEnd, Skipped};
 use crate::fragment::{Framing, is_zero};
-use crate::header::{self, ExpectedLog, LOG_HEADER_LEN, LogHeader};
+use crate::header::{self, ExpectedLog, LOG_HEADER_LEN, LogHeader, Opened};
 use crate::offsets::SyncedOffsets;
 use crate::window::Window;
 use crate::writer::RECORD_LEN_MAX;
@@ -62,11 +63,13 @@ pub struct LogReader {
     mode: RecoveryMode,
     header: Option<LogHeader>,
     framing: Framing,
+    /// What opens the fragments of a sealed log.
+    cipher: Option<FileCipher>,
     /// Where the next record should start.
     position: u64,
     /// End of the last whole record.
     whole_end: u64,
-    /// A record of several fragments.
+    /// A record of several fragments, or a sealed one.
     assembled: Vec<u8>,
     record_len_max: u64,
     highest: SyncedOffsets,
@@ -89,13 +92,21 @@ impl LogReader {
     /// power may be lost in between.
     ///
     /// # Errors
-    /// When the file cannot be read, is not the log that was asked for, or its header is damaged.
-    pub fn open(vfs: &Arc<dyn Vfs>, path: &Path, expect: ExpectedLog, mode: RecoveryMode) -> Result<Self> {
+    /// When the file cannot be read, is not the log that was asked for, its header is damaged, or it is encrypted and its
+    /// key is not among `keys`.
+    pub fn open(
+        vfs: &Arc<dyn Vfs>,
+        path: &Path,
+        expect: ExpectedLog,
+        mode: RecoveryMode,
+        keys: Option<&Keyring>,
+    ) -> Result<Self> {
         let mut reader = Self {
             window: Window::open(&**vfs, path)?,
             mode,
             header: None,
             framing: Framing::new(0, expect.number),
+            cipher: None,
             position: 0,
             whole_end: 0,
             assembled: Vec::new(),
@@ -104,7 +115,7 @@ impl LogReader {
             skipped: Vec::new(),
             state: State::Reading,
         };
-        reader.read_header(&expect)?;
+        reader.read_header(&expect, keys)?;
         Ok(reader)
     }
 
@@ -173,13 +184,13 @@ impl LogReader {
         &self.skipped
     }
 
-    fn read_header(&mut self, expect: &ExpectedLog) -> Result<()> {
+    fn read_header(&mut self, expect: &ExpectedLog, keys: Option<&Keyring>) -> Result<()> {
         let bytes = self.window.block_rest(0)?;
         let bytes = bytes.get(..LOG_HEADER_LEN).unwrap_or(bytes).to_vec();
-        match header::decode(&bytes, self.window.path(), expect) {
-            Ok((header, framing)) => {
+        match header::decode(&bytes, self.window.path(), expect, keys) {
+            Ok(Opened { header, framing, cipher }) => {
                 self.header = Some(header);
-                self.framing = framing;
+                (self.framing, self.cipher) = (framing, cipher);
                 self.position = LOG_HEADER_LEN as u64;
                 self.whole_end = self.position;
             }
@@ -202,7 +213,7 @@ impl LogReader {
         match (self.mode, framing) {
             (RecoveryMode::SkipCorrupt, Some(framing)) => {
                 self.framing = framing;
-                self.judge(&Bad { start: 0, at: 0, cause: Damage::Header })
+                self.judge(&Bad::at(0, 0, Damage::Header))
             }
             (RecoveryMode::Default, _) if is_torn => self.end_torn(Damage::Header),
             (RecoveryMode::PointInTime | RecoveryMode::SkipCorrupt, _) => self.end_torn(Damage::Header),

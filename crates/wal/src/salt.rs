@@ -7,11 +7,18 @@
 //! Source of the backward step: M. Stigge et al., "Reversing CRC: theory and practice", 2006.
 
 use crate::Result;
-use crate::fragment::{BLOCK_LEN, Framing, Piece, data_room, room};
+use crate::fragment::{BLOCK_LEN, Framing, Piece, room};
 use crate::window::Window;
 
-/// The framing under which two neighbouring fragments before `until` verify.
+/// The framing under which two neighbouring fragments before `until` verify, sealed or not.
 pub(crate) fn recover(window: &mut Window, unsalted: &Framing, until: u64) -> Result<Option<Framing>> {
+    match recover_either(window, &unsalted.sealed(false), until)? {
+        None => recover_either(window, &unsalted.sealed(true), until),
+        found => Ok(found),
+    }
+}
+
+fn recover_either(window: &mut Window, unsalted: &Framing, until: u64) -> Result<Option<Framing>> {
     // In the first block a fragment may start anywhere, since the first ones may be lost with the header.
     let first = window.block_rest(0)?.to_vec();
     for at in 0..first.len().min(until as usize) {
@@ -42,7 +49,7 @@ fn framing_of(unsalted: &Framing, at: u64, rest: &[u8]) -> Option<(Framing, u64)
 
 /// Whether the fragment that starts at `end`, or at the next block if `end` is padding, verifies.
 fn verifies_behind(window: &mut Window, framing: &Framing, end: u64) -> Result<bool> {
-    let next = if data_room(end).is_none() { end + room(end) as u64 } else { end };
+    let next = if framing.data_room(end).is_none() { end + room(end) as u64 } else { end };
     Ok(matches!(framing.parse(next, window.block_rest(next)?), Piece::Fragment(_)))
 }
 

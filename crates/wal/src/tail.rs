@@ -4,7 +4,7 @@
 //! compared before anything is summed) and no chance hit can pass: number and checksum are 64 bits.
 
 use crate::Result;
-use crate::fragment::{Framing, Piece, data_room, is_zero, room};
+use crate::fragment::{Framing, Piece, is_zero, room};
 use crate::offsets::SyncedOffsets;
 use crate::window::Window;
 
@@ -55,7 +55,7 @@ fn next_whole(window: &mut Window, framing: &Framing, from: u64, until: u64) -> 
 fn next_whole_in_block(block: &[u8], framing: &Framing, offset: u64) -> Option<Found> {
     let mut start = offset;
     let mut rest = block;
-    while !rest.is_empty() && data_room(start).is_some() {
+    while !rest.is_empty() && framing.data_room(start).is_some() {
         if let Piece::Fragment(fragment) = framing.parse(start, rest) {
             let end = start + fragment.len as u64;
             return Some(Found { start, end, starts: fragment.kind.starts(), synced: fragment.synced });

@@ -12,10 +12,11 @@ use std::path::Path;
 
 use base::sync::Arc;
 use base::{LogNumber, ValueLogHead, limits};
+use encryption::{FileCipher, Keyring, SALT_LEN};
 use vfs::{AppendFile, AppendMode, AppendOptions, Vfs};
 
-use crate::fragment::{BLOCK_LEN, FRAGMENT_HEADER_LEN, FragmentKind, Framing, data_room, room};
-use crate::header::{self, LOG_HEADER_LEN, LogHeader, SALT_LEN};
+use crate::fragment::{BLOCK_LEN, FRAGMENT_HEADER_LEN, FragmentKind, Framing, Sealing, room};
+use crate::header::{self, LOG_HEADER_LEN, LogHeader};
 use crate::offsets::SyncedOffsets;
 use crate::sync::LogSync;
 use crate::{Error, Result};
@@ -44,6 +45,7 @@ pub struct LogWriter {
     file: Box<dyn AppendFile>,
     number: LogNumber,
     framing: Framing,
+    sealing: Option<Sealing>,
     buffer: Vec<u8>,
     /// End of the last whole record.
     len: u64,
@@ -55,7 +57,7 @@ pub struct LogWriter {
 
 impl LogWriter {
     /// Creates the log file, which must not exist, and writes its header. Neither header nor name are durable yet: the
-    /// first sync covers the header, and the caller syncs the directory.
+    /// first sync covers the header, and the caller syncs the directory. With `keys` the log is sealed.
     ///
     /// # Errors
     /// When the file cannot be created or written; no file is left behind then unless removing it fails too.
@@ -64,13 +66,15 @@ impl LogWriter {
         path: &Path,
         header: LogHeader,
         options: WriterOptions,
+        keys: Option<&Keyring>,
     ) -> Result<Self> {
         let mut salt = [0; SALT_LEN];
         vfs.fill_random(&mut salt)?;
+        let (key, cipher) = FileCipher::for_new_file(keys, &header.kind.magic(), &salt);
         let WriterOptions { mode, preallocate_bytes } = options;
         let mode = if let AppendMode::Buffered(_) = mode { AppendMode::Written } else { mode };
         let mut file = vfs.create_append(path, AppendOptions { mode, preallocate_bytes })?;
-        if let Err(error) = file.append(&header::encode(&header, &salt)) {
+        if let Err(error) = file.append(&header::encode(&header, key, &salt)) {
             drop(file);
             // The first error is the one to tell: a log without a whole header is an empty one to whoever finds it.
             let _ = vfs.remove_file(path);
@@ -82,7 +86,8 @@ impl LogWriter {
         Ok(Self {
             file,
             number: header.number,
-            framing: header::framing(&salt, header.number),
+            framing: header::framing(&salt, header.number).sealed(cipher.is_some()),
+            sealing: cipher.map(|cipher| Sealing { cipher, round: 0 }),
             // Longest content: all but the last byte of a full buffer, then one block's padding and fragment.
             buffer: Vec::with_capacity(BUFFER_LEN + 2 * BLOCK_LEN),
             len,
@@ -141,6 +146,10 @@ impl LogWriter {
     /// # Errors
     /// When the file cannot be cut (it may be tried again) or synced (it may not).
     pub fn cut_to_last_record(&mut self) -> Result<()> {
+        if let Some(sealing) = &mut self.sealing {
+            let damaged = || Error::Damaged { path: self.file.path().to_owned() };
+            sealing.round = sealing.round.checked_add(1).ok_or_else(damaged)?;
+        }
         self.file.cut(self.len)?;
         self.sync.sync_through(|| self.file.sync())?;
         self.damaged = false;
@@ -197,12 +206,12 @@ impl LogWriter {
     fn append_closing(&mut self, log: u64) -> Result<()> {
         let synced = SyncedOffsets { log, ..SyncedOffsets::default() };
         self.buffer.clear();
-        if data_room(self.len).is_none() {
+        if self.framing.data_room(self.len).is_none() {
             self.buffer.resize(room(self.len), 0);
         }
         let offset = self.len + self.buffer.len() as u64;
-        let len = synced.encoded_len() as u16;
-        self.framing.push(FragmentKind::Closing, offset, len, &mut self.buffer, |out| synced.push(out));
+        let closing = (FragmentKind::Closing, synced);
+        self.framing.push(closing, offset, 0, &mut self.buffer, self.sealing.as_ref(), |_| {});
         self.flush_buffer(self.len)?;
         Ok(())
     }
@@ -211,29 +220,26 @@ impl LogWriter {
         self.buffer.clear();
         let mut position = self.len;
         let mut parts = Parts { current: &[], rest: parts };
-        let mut left = payload_len + synced.encoded_len() as u64;
+        let mut left = payload_len;
         let mut kinds = (FragmentKind::Full, FragmentKind::First);
+        let mut synced_len = synced.encoded_len();
         loop {
             let offset = position + self.buffer.len() as u64;
-            let Some(data_room) = data_room(offset) else {
+            let Some(data_room) = self.framing.data_room(offset) else {
                 self.buffer.resize(self.buffer.len() + room(offset), 0);
                 continue;
             };
-            let len = left.min(data_room as u64) as usize;
+            let len = left.min((data_room - synced_len) as u64) as usize;
             left -= len as u64;
             let kind = if left == 0 { kinds.0 } else { kinds.1 };
-            self.framing.push(kind, offset, len as u16, &mut self.buffer, |out| {
-                let mut len = len;
-                if kind.starts() {
-                    synced.push(out);
-                    len -= synced.encoded_len();
-                }
+            self.framing.push((kind, synced), offset, len, &mut self.buffer, self.sealing.as_ref(), |out| {
                 parts.move_into(len, out);
             });
             if left == 0 {
                 return self.flush_buffer(position);
             }
             kinds = (FragmentKind::Last, FragmentKind::Middle);
+            synced_len = 0;
             if self.buffer.len() >= BUFFER_LEN {
                 self.append_buffer()?;
                 position += self.buffer.len() as u64;

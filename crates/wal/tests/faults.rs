@@ -236,7 +236,7 @@ fn a_sync_with_nothing_new_costs_no_call() {
 #[test]
 fn a_log_that_cannot_be_created_leaves_no_file() {
     let (mem, faults, fs) = faulty(7);
-    let create = || LogWriter::create(&fs, &path(), header(), WRITTEN);
+    let create = || LogWriter::create(&fs, &path(), header(), WRITTEN, None);
     for fault in [
         Fault::on(Operation::Entropy, Cause::Io),
         Fault::on(Operation::Create, Cause::AccessDenied),
@@ -260,7 +260,7 @@ fn a_read_that_fails_is_an_error_in_every_mode_and_can_be_tried_again() {
             let fs = store_with(&written.bytes);
             let faults = FaultFs::new(fs, Fault::on(Operation::Read, Cause::Io).nth(nth).into());
             let fs: Arc<dyn Vfs> = Arc::new(faults);
-            let open = || LogReader::open(&fs, &path(), EXPECT, mode);
+            let open = || LogReader::open(&fs, &path(), EXPECT, mode, None);
             let mut reader = match open() {
                 Ok(reader) => reader,
                 Err(error) => {
@@ -291,7 +291,7 @@ fn a_read_that_fails_is_an_error_in_every_mode_and_can_be_tried_again() {
 fn run_until_failure(fs: &Arc<dyn Vfs>, options: WriterOptions) -> (usize, usize) {
     let (mut acknowledged, mut durable) = (0, 0);
     let mut run = || {
-        let mut writer = LogWriter::create(fs, &path(), header(), options)?;
+        let mut writer = LogWriter::create(fs, &path(), header(), options, None)?;
         fs.sync_dir(std::path::Path::new("/store"))?;
         for index in 0..6u8 {
             writer.append(head(0, 0), &[&vec![index; 200_000 / (usize::from(index) + 1)]])?;

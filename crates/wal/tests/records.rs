@@ -124,7 +124,7 @@ fn a_record_over_the_limit_is_refused_before_anything_is_written() {
 fn the_header_is_given_back_and_a_log_of_another_store_number_or_kind_is_refused() {
     let fs = empty_store(4);
     create(&fs, MAPPED).append(head(0, 0), &[b"x"]).unwrap();
-    let open = |expect| LogReader::open(&fs, &path(), expect, RecoveryMode::PointInTime);
+    let open = |expect| LogReader::open(&fs, &path(), expect, RecoveryMode::PointInTime, None);
     assert_eq!(open(EXPECT).unwrap().header(), Some(&header()));
     assert_eq!(open(ExpectedLog { store: None, ..EXPECT }).unwrap().header(), Some(&header()));
     let foreign = [
@@ -144,11 +144,11 @@ fn the_header_is_given_back_and_a_log_of_another_store_number_or_kind_is_refused
 }
 
 #[test]
-fn a_header_of_a_later_version_an_encrypted_or_an_extended_one_is_incompatible() {
+fn a_header_of_a_later_version_or_an_extended_one_is_incompatible() {
     let fs = empty_store(5);
     drop(create(&fs, WRITTEN));
     let bytes = bytes_of(&fs);
-    for (at, what) in [(8, "log format version"), (28, "encryption key id"), (80, "reserved header field")] {
+    for (at, what) in [(8, "log format version"), (80, "reserved header field")] {
         let mut bytes = bytes.clone();
         bytes[at] ^= 6;
         let crc = base::checksum::crc32(&bytes[..124]);
@@ -170,7 +170,7 @@ fn reading_ahead_for_the_proof_leaves_the_reader_where_it_was() {
     let written = write(6, &[100, 40_000, 100, 33_000, 7], After::EachRecordSync, false);
     let fs = store_with(&written.bytes);
     let proven = written.ends[written.ends.len() - 2];
-    let mut reader = LogReader::open(&fs, &path(), EXPECT, RecoveryMode::Default).unwrap();
+    let mut reader = LogReader::open(&fs, &path(), EXPECT, RecoveryMode::Default, None).unwrap();
     for payload in &written.payloads {
         assert_eq!(reader.look_ahead_synced().unwrap(), SyncedOffsets { log: proven, value_log: head(1, 2) });
         assert_eq!(reader.next_record().unwrap().unwrap().payload, payload);
@@ -182,7 +182,7 @@ fn reading_ahead_for_the_proof_leaves_the_reader_where_it_was() {
 #[test]
 fn a_missing_log_is_an_error_that_says_so() {
     let fs: Arc<dyn Vfs> = empty_store(7);
-    match LogReader::open(&fs, &path(), EXPECT, RecoveryMode::SkipCorrupt) {
+    match LogReader::open(&fs, &path(), EXPECT, RecoveryMode::SkipCorrupt, None) {
         Err(Error::Vfs(error)) => assert!(error.is_not_found()),
         other => panic!("{other:?}"),
     }

@@ -147,7 +147,7 @@ fn a_first_sector_that_was_lost_is_rot_if_the_log_had_been_synced_and_a_torn_log
 fn damage_stays_the_answer_once_it_was_given() {
     let written = write(6, &[30, 40, 50], After::EachRecordSync, false);
     let fs = store_with(&flipped(&written.bytes, written.ends[0] as usize + 20, 0));
-    let mut reader = wal::LogReader::open(&fs, &path(), EXPECT, RecoveryMode::Default).unwrap();
+    let mut reader = wal::LogReader::open(&fs, &path(), EXPECT, RecoveryMode::Default, None).unwrap();
     assert!(reader.next_record().unwrap().is_some());
     for _ in 0..3 {
         assert!(matches!(reader.next_record(), Err(Error::Corruption(_))));

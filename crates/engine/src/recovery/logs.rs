@@ -148,7 +148,7 @@ impl Logs {
 impl Log {
     fn open(vfs: &Arc<dyn Vfs>, path: PathBuf, number: LogNumber, store: StoreId, mode: RecoveryMode) -> Result<Self> {
         let expect = ExpectedLog { store: Some(store), number, kind: LogKind::Wal };
-        let mut reader = LogReader::open(vfs, &path, expect, mode)?;
+        let mut reader = LogReader::open(vfs, &path, expect, mode, None)?;
         let was_synced = reader.look_ahead_synced()?.log > 0;
         let start = match reader.next_record()? {
             None => None,
@@ -156,7 +156,7 @@ impl Log {
                 Ok(Payload::Start(start)) => Some(start),
                 // The start was passed over, and this is a commit to be replayed.
                 Ok(Payload::Commit { .. }) if mode == RecoveryMode::SkipCorrupt => {
-                    reader = LogReader::open(vfs, &path, expect, mode)?;
+                    reader = LogReader::open(vfs, &path, expect, mode, None)?;
                     None
                 }
                 Ok(Payload::Commit { .. }) | Err(_) => {

@@ -43,7 +43,7 @@ impl LogReader {
     /// Nothing stands at `at`, where a record should start: the end, unless something stands behind.
     pub(super) fn stop(&mut self, at: u64) -> Result<()> {
         if self.window.data_end(at)? > at {
-            return self.judge(&Bad { start: at, at, cause: Damage::Hole });
+            return self.judge(&Bad::at(at, at, Damage::Hole));
         }
         self.state = State::Ended(LogEnd { offset: self.whole_end, kind: EndKind::Unclosed, dropped_bytes: 0 });
         Ok(())
@@ -54,7 +54,7 @@ impl LogReader {
         let is_cut = bad.cause == Damage::Hole && data_end <= bad.at;
         let cause = if is_cut { Damage::Cut } else { bad.cause };
         if self.mode == RecoveryMode::SkipCorrupt
-            && let Some(next) = tail::next_start(&mut self.window, &self.framing, bad.at, data_end)?
+            && let Some(next) = tail::next_start(&mut self.window, &self.framing, bad.go_on, data_end)?
         {
             self.skipped.push(Skipped { offset: bad.start, bytes: next - bad.start, cause });
             self.position = next;

@@ -19,12 +19,12 @@ fn a_record_over_the_limit_takes_no_more_memory_than_the_limit() {
         value_log_head: ValueLogHead::default(),
     };
     let options = WriterOptions { mode: AppendMode::Written, preallocate_bytes: 0 };
-    let mut writer = LogWriter::create(&fs, path, header, options).unwrap();
+    let mut writer = LogWriter::create(&fs, path, header, options, None).unwrap();
     for payload in [vec![1; 100_000], vec![2; 300_000], vec![3; 50]] {
         writer.append(ValueLogHead::default(), &[&payload]).unwrap();
     }
     let expect = ExpectedLog { store: None, number: NUMBER, kind: LogKind::Wal };
-    let mut reader = LogReader::open(&fs, path, expect, RecoveryMode::SkipCorrupt).unwrap();
+    let mut reader = LogReader::open(&fs, path, expect, RecoveryMode::SkipCorrupt, None).unwrap();
     reader.record_len_max = 100_000;
     assert_eq!(reader.next_record().unwrap().unwrap().payload, [1; 100_000]);
     assert_eq!(reader.next_record().unwrap().unwrap().payload, [3; 50]);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base::rng::Rng;
 use base::{LogNumber, SegmentId, StoreId, ValueLogHead};
+use encryption::Keyring;
 use vfs::{AppendMode, AppendOptions, MemFs, Vfs};
 use wal::{
     Error, ExpectedLog, LogEnd, LogHeader, LogKind, LogReader, LogWriter, RecoveryMode, Skipped, SyncedOffsets,
@@ -41,7 +42,11 @@ pub fn store_of(fs: MemFs) -> Arc<dyn Vfs> {
 }
 
 pub fn create(fs: &Arc<dyn Vfs>, options: WriterOptions) -> LogWriter {
-    LogWriter::create(fs, &path(), header(), options).unwrap()
+    create_with(fs, options, None)
+}
+
+pub fn create_with(fs: &Arc<dyn Vfs>, options: WriterOptions, keys: Option<&Keyring>) -> LogWriter {
+    LogWriter::create(fs, &path(), header(), options, keys).unwrap()
 }
 
 pub fn bytes_of(fs: &Arc<dyn Vfs>) -> Vec<u8> {
@@ -89,7 +94,11 @@ impl ReadBack {
 }
 
 pub fn read(fs: &Arc<dyn Vfs>, mode: RecoveryMode) -> Result<ReadBack, Error> {
-    let mut reader = LogReader::open(fs, &path(), EXPECT, mode)?;
+    read_with(fs, mode, None)
+}
+
+pub fn read_with(fs: &Arc<dyn Vfs>, mode: RecoveryMode, keys: Option<&Keyring>) -> Result<ReadBack, Error> {
+    let mut reader = LogReader::open(fs, &path(), EXPECT, mode, keys)?;
     let mut records = Vec::new();
     while let Some(record) = reader.next_record()? {
         let payload = record.payload.to_vec();
