@@ -80,6 +80,7 @@ impl Store {
         let context = BuildContext {
             vfs: &self.vfs,
             dir: &self.files.dir,
+            keys: None,
             table_options: &table_options,
             ids: &new_table_id,
             target_file_bytes: u64::MAX,

@@ -161,7 +161,7 @@ impl Spec {
         };
         let mem = MemFs::volatile(u64::from(self.seed));
         let fs: Arc<dyn Vfs> = Arc::new(mem.clone());
-        let mut builder = TableBuilder::create(&fs, Path::new(DIR), ID, options).expect("memory takes a table");
+        let mut builder = TableBuilder::create(&fs, Path::new(DIR), ID, options, None).expect("memory takes a table");
         for (key, entry) in entries {
             builder.add(key.as_ref(), entry).expect("entries in order");
         }

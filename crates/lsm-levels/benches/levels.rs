@@ -179,6 +179,7 @@ impl Store {
         BuildContext {
             vfs: &self.vfs,
             dir: Path::new(DIR),
+            keys: None,
             table_options: &self.options,
             ids: &|| Ok(base::TableId(NEXT_ID.fetch_add(1, std::sync::atomic::Ordering::Relaxed))),
             target_file_bytes: 16 << 20,

@@ -307,7 +307,8 @@ impl Levels {
     /// Starts a fresh manifest with the whole of `state` and removes the old one.
     fn switch(&self, manifest: &mut Manifest, state: &TreeState) -> Result<()> {
         let number = orphans::next_manifest_number(self.vfs.as_ref(), &self.dir, manifest.number)?;
-        let writer = ManifestWriter::start(&self.vfs, &self.dir, number, state).inspect_err(|error| {
+        let keys = self.options.read.keys.as_deref();
+        let writer = ManifestWriter::start(&self.vfs, &self.dir, number, state, keys).inspect_err(|error| {
             if may_have_switched(error) {
                 manifest.poisoned = Some(error.to_string());
             }

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::path::PathBuf;
 
 use base::{Corruption, KeyspaceId, TableId};
+use encryption::KeyError;
 
 /// The result of an operation on the tree.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -35,6 +36,15 @@ pub enum Error {
         expected: String,
         /// What the file holds.
         found: String,
+    },
+
+    /// A table or the manifest is encrypted, and its key is not at hand.
+    #[error("{}: {source}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Which key, and why not.
+        source: KeyError,
     },
 
     /// A table failed.
@@ -155,6 +165,7 @@ impl From<sstable::Error> for Error {
         match error {
             sstable::Error::Vfs(error) => Self::Vfs(error),
             sstable::Error::Corruption(corruption) => Self::Corruption(corruption),
+            sstable::Error::Key { path, source } => Self::Key { path, source },
             other => Self::Table(other),
         }
     }
@@ -165,6 +176,7 @@ impl From<wal::Error> for Error {
         match error {
             wal::Error::Vfs(error) => Self::Vfs(error),
             wal::Error::Corruption(corruption) => Self::Corruption(corruption),
+            wal::Error::Key { path, source } => Self::Key { path, source },
             other => Self::Log(other),
         }
     }

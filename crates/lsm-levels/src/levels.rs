@@ -81,7 +81,7 @@ impl Levels {
         orphans::remove_unfinished_store(vfs.as_ref(), dir)?;
         let state = TreeState { counters: FIRST, ..TreeState::new(store) };
         let number = LogNumber(1);
-        let writer = ManifestWriter::start(vfs, dir, number, &state)?;
+        let writer = ManifestWriter::start(vfs, dir, number, &state, options.read.keys.as_deref())?;
         Self::assemble(vfs, dir, options, state, number, Some(writer))
     }
 
@@ -94,7 +94,7 @@ impl Levels {
         let Some(current) = Current::read(vfs.as_ref(), dir)? else {
             return Err(orphans::without_current(vfs.as_ref(), dir)?);
         };
-        let (mut state, recovery) = recover(vfs, dir, current)?;
+        let (mut state, recovery) = recover(vfs, dir, current, options.read.keys.as_deref())?;
         state.clean_shutdown = recovery.clean_shutdown;
         if recovery.clean_shutdown {
             // Not one version above the last may be handed out before an edit has taken the mark back.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use base::sync::Arc;
 use base::{Corruption, LogNumber, StoreId, Version};
+use encryption::Keyring;
 use vfs::{AppendMode, Vfs};
 use wal::{EndKind, ExpectedLog, LogHeader, LogKind, LogReader, LogSync, LogWriter, RecoveryMode, WriterOptions};
 
@@ -64,12 +65,18 @@ impl ManifestWriter {
     /// Starts manifest `number` with the whole of `state` and makes it the live one.
     ///
     /// On failure the old one is still live, unless the error is that of the last step ([`may_have_switched`]).
-    pub(crate) fn start(vfs: &Arc<dyn Vfs>, dir: &Path, number: LogNumber, state: &TreeState) -> Result<Self> {
+    pub(crate) fn start(
+        vfs: &Arc<dyn Vfs>,
+        dir: &Path,
+        number: LogNumber,
+        state: &TreeState,
+        keys: Option<&Keyring>,
+    ) -> Result<Self> {
         let header =
             LogHeader { store: state.store, number, kind: LogKind::Manifest, value_log_head: Default::default() };
         let options = WriterOptions { mode: AppendMode::Written, preallocate_bytes: 0 };
         let path = manifest_path(dir, number);
-        let log = LogWriter::create(vfs, &path, header, options, None)?;
+        let log = LogWriter::create(vfs, &path, header, options, keys)?;
         let started = Self::first_edit(log, state).and_then(|writer| {
             Current { manifest: number, synced: writer.first_edit_end }.write(vfs.as_ref(), dir)?;
             Ok(writer)
@@ -134,13 +141,18 @@ pub(crate) fn may_have_switched(error: &Error) -> bool {
 }
 
 /// Reads the manifest that `current` names.
-pub(crate) fn recover(vfs: &Arc<dyn Vfs>, dir: &Path, current: Current) -> Result<(TreeState, ManifestRecovery)> {
+pub(crate) fn recover(
+    vfs: &Arc<dyn Vfs>,
+    dir: &Path,
+    current: Current,
+    keys: Option<&Keyring>,
+) -> Result<(TreeState, ManifestRecovery)> {
     let path = manifest_path(dir, current.manifest);
     if vfs.metadata(&path)?.is_none() {
         return Err(Corruption::new(path, 0, "the manifest that CURRENT names is missing").into());
     }
     let expect = ExpectedLog { store: None, number: current.manifest, kind: LogKind::Manifest };
-    let mut reader = LogReader::open(vfs, &path, expect, RecoveryMode::Default, None)?;
+    let mut reader = LogReader::open(vfs, &path, expect, RecoveryMode::Default, keys)?;
     let store = reader.header().map(|header| header.store);
     let mut state = TreeState::default();
     let mut edits = 0;

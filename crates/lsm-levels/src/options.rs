@@ -5,7 +5,8 @@ use sstable::ReadOptions;
 /// How the tree's files are kept and read.
 #[derive(Clone, Debug)]
 pub struct LevelsOptions {
-    /// How tables are read. The store id is that of the manifest, whatever stands here.
+    /// How tables are read. The store id is that of the manifest, whatever stands here. If there are keys, the manifest is
+    /// encrypted as well, since it has bounds of tables.
     pub read: ReadOptions,
     /// The manifest is written afresh after this many edits. Default 4,096.
     pub manifest_edits_max: u64,

@@ -6,6 +6,7 @@ use base::limits::LEVELS;
 use base::sync::Arc;
 use base::sync::atomic::{AtomicBool, Ordering};
 use base::{InternalKeyRef, TableId};
+use encryption::Keyring;
 use sstable::{TableBuilder, TableOptions, table_path};
 use vfs::Vfs;
 
@@ -22,6 +23,8 @@ pub struct BuildContext<'a> {
     pub vfs: &'a Arc<dyn Vfs>,
     /// The store's directory.
     pub dir: &'a Path,
+    /// With what tables are encrypted, if they are.
+    pub keys: Option<&'a Keyring>,
     /// How tables of each level are written.
     pub table_options: &'a [TableOptions; LEVELS],
     /// Hands out numbers of tables, each once ([`Levels::new_table_id`](crate::Levels::new_table_id)).
@@ -91,7 +94,8 @@ impl<'a> OutputTables<'a> {
 
     fn start(&mut self, key: InternalKeyRef<'_>, entry: &[u8]) -> Result<()> {
         let id = (self.context.ids)()?;
-        let mut builder = TableBuilder::create(self.context.vfs, self.context.dir, id, self.options)?;
+        let BuildContext { vfs, dir, keys, .. } = *self.context;
+        let mut builder = TableBuilder::create(vfs, dir, id, self.options, keys)?;
         let added = builder.add(key, entry);
         self.builder = Some(builder);
         Ok(added?)

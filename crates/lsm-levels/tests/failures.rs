@@ -140,6 +140,7 @@ fn a_cancelled_job_publishes_nothing() {
     let build = BuildContext {
         vfs: &tree.vfs,
         dir: Path::new(DIR),
+        keys: None,
         table_options: &options,
         ids: &|| tree.levels.new_table_id(),
         target_file_bytes: 1_000,

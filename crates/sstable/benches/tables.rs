@@ -108,7 +108,7 @@ fn entries(values: Values, count: u64) -> Vec<Vec<u8>> {
 
 fn build(entries: &[Vec<u8>], compression: Compression) -> TableSummary {
     let options = TableOptions { compression, filter: FilterPolicy::Bits8, store: STORE, ..TableOptions::default() };
-    let mut builder = TableBuilder::create(&file_system(), &dir(), next_id(), options).expect("a new table");
+    let mut builder = TableBuilder::create(&file_system(), &dir(), next_id(), options, None).expect("a new table");
     for (n, entry) in (0u64..).zip(entries) {
         builder.add(InternalKeyRef::new(&key(2 * n), 1 + n % 4_096), entry).expect("an entry in order");
     }

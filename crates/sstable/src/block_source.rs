@@ -2,8 +2,9 @@
 //!
 //! Invariants
 //! 1. Raw blocks of a mapped table are used in place and never cached.
-//! 2. A compressed block that is in the cache is not looked at in the mapping: its page may be out of memory.
-//! 3. A block that is fetched from the device (`Pread`) has its checksum compared every time, unless verification is off;
+//! 2. Blocks of an encrypted table are taken for compressed ones, whatever their codec: they are decrypted into the cache.
+//! 3. A compressed block that is in the cache is not looked at in the mapping: its page may be out of memory.
+//! 4. A block that is fetched from the device (`Pread`) has its checksum compared every time, unless verification is off;
 //!    one of a mapping once, as its bytes cannot change, unless verification is `Always`.
 
 use std::ops::Range;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use base::{Corruption, DecodeError};
 use bytes::Bytes;
+use encryption::FileCipher;
 use vfs::{Advice, ReadFile};
 
 use crate::cache::CacheTable;
@@ -35,13 +37,14 @@ pub(crate) struct BlockSource {
     /// The whole file, where it is mapped.
     mapped: Option<Bytes>,
     salt: u32,
+    cipher: Option<FileCipher>,
     verify: VerifyBlocks,
     cache: Arc<BlockCache>,
     cache_table: CacheTable,
     block_count: usize,
     /// Blocks whose checksum has been compared.
     verified: BlockBits,
-    /// Blocks of a mapping that were found compressed.
+    /// Blocks of a mapping that were found compressed; all of an encrypted table.
     compressed: BlockBits,
     /// Whether a block of this table was ever put into the cache.
     cached: AtomicBool,
@@ -53,6 +56,7 @@ impl BlockSource {
         file: Arc<dyn ReadFile>,
         mapped: Option<Bytes>,
         salt: u32,
+        cipher: Option<FileCipher>,
         block_count: usize,
         verify: VerifyBlocks,
         cache: Arc<BlockCache>,
@@ -62,11 +66,12 @@ impl BlockSource {
             mapped,
             salt,
             verify,
+            compressed: if cipher.is_some() { BlockBits::all(block_count) } else { BlockBits::new(block_count) },
+            cipher,
             cache_table: cache.register(),
             cache,
             block_count,
             verified: BlockBits::new(block_count),
-            compressed: BlockBits::new(block_count),
             cached: AtomicBool::new(false),
         }
     }
@@ -129,20 +134,27 @@ impl BlockSource {
         if fill_cache {
             self.cached.store(true, Ordering::Relaxed);
             // A raw block is a part of what was read ahead, all of which it would keep in memory, uncounted.
-            let copied = split.codec == Codec::Raw && ahead.is_some();
+            let copied = split.codec == Codec::Raw && ahead.is_some() && self.cipher.is_none();
             let own = if copied { Bytes::copy_from_slice(&block) } else { block.clone() };
             self.cache.insert(self.cache_table, place.number, &own);
         }
         Ok(block)
     }
 
-    /// Compares the checksum of a block as it stands in the file, now.
+    /// Compares the checksum, and the tag of a sealed one, of a block as it stands in the file, now.
     pub(crate) fn verify(&self, place: BlockPlace) -> Result<()> {
-        let checked = match &self.mapped {
-            Some(mapped) => split(stored_in(mapped, place), self.salt, true).map(|_| ()),
-            None => split(&self.read(place.offset, place.len)?, self.salt, true).map(|_| ()),
+        let read;
+        let stored = match &self.mapped {
+            Some(mapped) => stored_in(mapped, place),
+            None => {
+                read = self.read(place.offset, place.len)?;
+                &read
+            }
         };
-        checked.map_err(|error| self.damaged(place, error))?;
+        let stored = split(stored, self.salt, true).map_err(|error| self.damaged(place, error))?;
+        if let Some(cipher) = &self.cipher {
+            stored.open(cipher, place.offset).map_err(|error| self.corrupt(place, error))?;
+        }
         self.verified.insert(place.number);
         Ok(())
     }
@@ -181,10 +193,13 @@ impl BlockSource {
 
     /// The block out of `stored`, which is a part of `owner`.
     fn decoded(&self, owner: &Bytes, stored: StoredBlock<'_>, place: BlockPlace) -> Result<Bytes> {
-        match stored.codec {
-            Codec::Raw => Ok(owner.slice_ref(stored.payload)),
-            codec => decompress(codec, stored.payload).map(Bytes::from).map_err(|error| self.corrupt(place, error)),
-        }
+        let decompressed = match (&self.cipher, stored.codec) {
+            (None, Codec::Raw) => return Ok(owner.slice_ref(stored.payload)),
+            (None, codec) => decompress(codec, stored.payload),
+            (Some(cipher), Codec::Raw) => stored.open(cipher, place.offset),
+            (Some(cipher), codec) => stored.open(cipher, place.offset).and_then(|payload| decompress(codec, &payload)),
+        };
+        decompressed.map(Bytes::from).map_err(|error| self.corrupt(place, error))
     }
 
     #[cold]
@@ -234,6 +249,10 @@ struct BlockBits(Box<[AtomicU64]>);
 impl BlockBits {
     fn new(blocks: usize) -> Self {
         Self((0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn all(blocks: usize) -> Self {
+        Self((0..blocks.div_ceil(64)).map(|_| AtomicU64::new(u64::MAX)).collect())
     }
 
     // Relaxed: a bit tells of bytes that never change, and whoever misses it finds out once more.

@@ -13,15 +13,16 @@ use std::sync::Arc;
 use base::checksum::crc32_salted;
 use base::limits::USER_KEY_LEN_MAX;
 use base::{EntryKind, EntryRef, InternalKeyRef, PointerPayload, SegmentId, TableId, key_hash};
+use encryption::{FileCipher, KeyId, Keyring, SALT_LEN};
 use vfs::{AppendFile, AppendMode, AppendOptions, Vfs};
 
 use crate::block::fingerprint;
 use crate::block_builder::BlockBuilder;
 use crate::codec::{Codec, Compressor};
-use crate::footer::{FOOTER_LEN, Footer};
+use crate::footer::{self, FOOTER_LEN, Footer};
 use crate::index::{BLOCKS_MAX, INDEX_ALIGNMENT, INDEX_LEN_MAX};
 use crate::index_builder::IndexBuilder;
-use crate::stored_block::Parts;
+use crate::stored_block::{seal, trailer};
 use crate::summary::temporary_path;
 use crate::{Error, FilterPolicy, Result, TableOptions, TableSummary, filter, table_path};
 
@@ -42,7 +43,11 @@ pub struct TableBuilder {
     temporary: PathBuf,
     path: PathBuf,
     options: TableOptions,
-    salt: [u8; 32],
+    salt: [u8; SALT_LEN],
+    key: KeyId,
+    cipher: Option<FileCipher>,
+    /// A block on its way to the file of an encrypted table.
+    sealed: Vec<u8>,
     compressor: Compressor,
     block: BlockBuilder,
     index: IndexBuilder,
@@ -53,14 +58,21 @@ pub struct TableBuilder {
 }
 
 impl TableBuilder {
-    /// Creates the file of table `id` in `dir`, under its temporary name.
+    /// Creates the file of table `id` in `dir`, under its temporary name. With `keys` the table is encrypted.
     ///
     /// # Errors
     /// When the file cannot be created, or exists.
-    pub fn create(vfs: &Arc<dyn Vfs>, dir: &Path, id: TableId, options: TableOptions) -> Result<Self> {
+    pub fn create(
+        vfs: &Arc<dyn Vfs>,
+        dir: &Path,
+        id: TableId,
+        options: TableOptions,
+        keys: Option<&Keyring>,
+    ) -> Result<Self> {
         let options = TableOptions { block_size: options.block_size.clamp(BLOCK_SIZE_MIN, BLOCK_SIZE_MAX), ..options };
-        let mut salt = [0; 32];
+        let mut salt = [0; SALT_LEN];
         vfs.fill_random(&mut salt)?;
+        let (key, cipher) = FileCipher::for_new_file(keys, &footer::MAGIC, &salt);
         let temporary = temporary_path(dir, id);
         let append = AppendOptions { mode: AppendMode::Buffered(WRITE_BUFFER_BYTES), preallocate_bytes: 0 };
         let file = vfs.create_append(&temporary, append)?;
@@ -71,6 +83,9 @@ impl TableBuilder {
             path: table_path(dir, id),
             options,
             salt,
+            key,
+            cipher,
+            sealed: Vec::new(),
             compressor: Compressor::new(options.compression),
             block: BlockBuilder::new(options.restart_interval),
             index: IndexBuilder::default(),
@@ -140,16 +155,21 @@ impl TableBuilder {
         self.write_block()?;
         let filter = filter::build(self.options.filter, &mut self.hashes);
         self.summary.blocks = self.index.blocks() as u64;
-        let index = self.index.finish(&self.summary, &filter);
+        let mut index = self.index.finish(&self.summary, &filter);
         let padding_len = self.summary.stored_bytes.next_multiple_of(INDEX_ALIGNMENT) - self.summary.stored_bytes;
         let index_offset = self.summary.stored_bytes + padding_len;
+        let (table, store) = (self.summary.id, self.options.store);
+        if let Some(cipher) = &self.cipher {
+            footer::seal_index(cipher, index_offset, table, store, &mut index);
+        }
         let file_len = index_offset + index.len() as u64 + FOOTER_LEN as u64;
         let footer = Footer {
             index_offset,
             index_len: index.len() as u64,
             index_checksum: crc32_salted(self.checksum_salt(), &index),
-            table: self.summary.id,
-            store: self.options.store,
+            key: self.key,
+            table,
+            store,
             salt: self.salt,
             file_len,
         };
@@ -228,13 +248,16 @@ impl TableBuilder {
 
     fn write_block(&mut self) -> Result<()> {
         let salt = self.checksum_salt();
-        let Self { block, compressor, file, summary, index, .. } = self;
+        let Self { block, compressor, file, summary, index, cipher, sealed, .. } = self;
         let raw = block.finish();
         let (codec, compressed) = compressor.compress(raw);
-        let payload = if codec == Codec::Raw { raw } else { compressed };
-        let parts = Parts::new(codec, raw.len() as u32, payload, salt);
+        let raw_len = (raw.len() as u32).to_le_bytes();
+        let mut payload = if codec == Codec::Raw { [&[], raw] } else { [raw_len.as_slice(), compressed] };
         let offset = summary.stored_bytes;
-        for part in parts.as_slices() {
+        if let Some(cipher) = cipher {
+            payload = [&[], seal(cipher, offset, codec, &payload, sealed)];
+        }
+        for part in payload.into_iter().chain([trailer(codec, &payload, salt).as_slice()]) {
             append(file, part)?;
             summary.stored_bytes += part.len() as u64;
         }

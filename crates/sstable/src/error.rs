@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base::{Corruption, InternalKey, StoreId};
+use encryption::KeyError;
 
 /// The result of a table operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -38,6 +39,14 @@ pub enum Error {
         expected: StoreId,
         /// The store that wrote it.
         found: StoreId,
+    },
+    /// The table is encrypted, and its key is not at hand.
+    #[error("{}: {source}", path.display())]
+    Key {
+        /// The table.
+        path: PathBuf,
+        /// Which key, and why not.
+        source: KeyError,
     },
     /// An entry was added at or before the one added last.
     #[error("{}: entry {key:?} does not come after {last:?}", path.display())]

@@ -11,13 +11,14 @@ use std::path::Path;
 
 use base::checksum::Hasher;
 use base::{Corruption, StoreId, TableId};
+use encryption::{FileCipher, FileKind, KeyId, SALT_LEN, TAG_LEN};
 
 use crate::{Error, Result};
 
 /// Length of the footer in bytes.
 pub(crate) const FOOTER_LEN: usize = 112;
 
-const MAGIC: [u8; 8] = *b"RATELSST";
+pub(crate) const MAGIC: FileKind = *b"RATELSST";
 const FORMAT_VERSION: u32 = 1;
 const CHECKED_LEN: usize = 96;
 
@@ -27,9 +28,10 @@ pub(crate) struct Footer {
     pub(crate) index_offset: u64,
     pub(crate) index_len: u64,
     pub(crate) index_checksum: u32,
+    pub(crate) key: KeyId,
     pub(crate) table: TableId,
     pub(crate) store: StoreId,
-    pub(crate) salt: [u8; 32],
+    pub(crate) salt: [u8; SALT_LEN],
     pub(crate) file_len: u64,
 }
 
@@ -54,7 +56,7 @@ impl Footer {
         bytes.extend_from_slice(&self.index_offset.to_le_bytes());
         bytes.extend_from_slice(&self.index_len.to_le_bytes());
         bytes.extend_from_slice(&self.index_checksum.to_le_bytes());
-        bytes.extend_from_slice(&0u32.to_le_bytes());
+        bytes.extend_from_slice(&self.key.0.to_le_bytes());
         bytes.extend_from_slice(&self.table.0.to_le_bytes());
         bytes.extend_from_slice(&self.store.0);
         bytes.extend_from_slice(&self.salt);
@@ -79,7 +81,7 @@ impl Footer {
             found: found.to_string(),
         };
         let (index_offset, index_len) = (fields.u64(), fields.u64());
-        let (index_checksum, key_id) = (fields.u32(), fields.u32());
+        let (index_checksum, key) = (fields.u32(), KeyId(fields.u32()));
         let (table, store, salt) = (TableId(fields.u64()), StoreId(fields.take()), fields.take());
         let (file_len, reserved) = (fields.u64(), fields.u64());
         let (checksum, format_version, magic) = (fields.u32(), fields.u32(), fields.take::<8>());
@@ -95,9 +97,6 @@ impl Footer {
             return Err(
                 Box::new(damaged("checksum of the table footer differs").with_values(checksum, computed)).into()
             );
-        }
-        if key_id != 0 {
-            return Err(incompatible("the encryption key id", 0, key_id.into()));
         }
         if reserved != 0 {
             return Err(incompatible("the reserved field of the table footer", 0, reserved));
@@ -115,8 +114,31 @@ impl Footer {
         if file_len != expected.file_len {
             return Err(Box::new(damaged("table of another length").with_values(file_len, expected.file_len)).into());
         }
-        Ok(Self { index_offset, index_len, index_checksum, table, store, salt, file_len })
+        Ok(Self { index_offset, index_len, index_checksum, key, table, store, salt, file_len })
     }
+}
+
+/// In an encrypted table the index is one sealed piece with its tag behind it: the position is its offset, the domain
+/// this, and associated are table id and store id as the footer has them.
+const INDEX_DOMAIN: u32 = 1;
+
+/// Seals the index that will stand at `offset`.
+pub(crate) fn seal_index(cipher: &FileCipher, offset: u64, table: TableId, store: StoreId, index: &mut Vec<u8>) {
+    let tag = cipher.seal_in_place(offset, INDEX_DOMAIN, &whose(table, store), index);
+    index.extend_from_slice(&tag);
+}
+
+/// Opens what [`seal_index`] sealed.
+pub(crate) fn open_index(cipher: &FileCipher, footer: &Footer, sealed: &[u8]) -> Option<Vec<u8>> {
+    let (index, tag) = sealed.split_last_chunk::<TAG_LEN>()?;
+    let mut index = index.to_vec();
+    let whose = whose(footer.table, footer.store);
+    cipher.open_in_place(footer.index_offset, INDEX_DOMAIN, &whose, &mut index, tag).ok()?;
+    Some(index)
+}
+
+fn whose(table: TableId, store: StoreId) -> Vec<u8> {
+    [table.0.to_le_bytes().as_slice(), &store.0].concat()
 }
 
 fn footer_checksum(fields: &[u8], format_version: u32) -> u32 {
@@ -160,6 +182,7 @@ mod tests {
             index_offset: 4_096,
             index_len: 200,
             index_checksum: 0xdead_beef,
+            key: KeyId(0x0102_0304),
             table: TableId(42),
             store: StoreId([9; 16]),
             salt,
@@ -216,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_a_key_and_reserved_bits_are_incompatible() {
-        for (at, field) in [(100, 2u32.to_le_bytes().as_slice()), (20, &[1]), (88, &[1])] {
+    fn a_newer_version_and_reserved_bits_are_incompatible() {
+        for (at, field) in [(100, 2u32.to_le_bytes().as_slice()), (88, &[1])] {
             let error = decode(&rewritten(at, field), expected()).unwrap_err();
             assert!(matches!(error, Error::Incompatible { .. }), "{at}: {error}");
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base::StoreId;
+use encryption::Keyring;
 
 use crate::BlockCache;
 
@@ -75,13 +76,16 @@ pub struct ReadOptions {
     pub store: StoreId,
     /// The file's length as the manifest recorded it; any other length is corruption.
     pub expected_size: Option<u64>,
+    /// The keys of encrypted tables.
+    pub keys: Option<Arc<Keyring>>,
 }
 
 impl ReadOptions {
-    /// Mapped, verified on first read, any length.
+    /// Mapped, verified on first read, any length, no keys.
     #[must_use]
     pub fn new(cache: Arc<BlockCache>, store: StoreId) -> Self {
-        Self { cache, io_mode: IoMode::Mapped, verify: VerifyBlocks::OnFirstRead, store, expected_size: None }
+        let (io_mode, verify) = (IoMode::Mapped, VerifyBlocks::OnFirstRead);
+        Self { cache, io_mode, verify, store, expected_size: None, keys: None }
     }
 }
 

@@ -5,12 +5,14 @@
 //! payload      := raw: the block | compressed: raw length u32, then the codec's bytes
 //! ```
 //! The checksum covers payload and codec and starts from the salt of the table, so that a block of another file does not
-//! verify.
+//! verify. In an encrypted table the payload is sealed and has its tag behind it; the position is the block's offset in the
+//! file, associated is the codec.
 
 use base::DecodeError;
 use base::checksum::{Hasher, crc32_salted};
+use encryption::{FileCipher, TAG_LEN};
 
-use crate::codec::{Codec, RAW_LEN_LEN};
+use crate::codec::Codec;
 
 /// Bytes behind the payload.
 pub(crate) const TRAILER_LEN: usize = 5;
@@ -23,6 +25,19 @@ pub(crate) const STORED_BLOCK_LEN_MIN: usize = TRAILER_LEN + 1;
 pub(crate) struct StoredBlock<'a> {
     pub(crate) codec: Codec,
     pub(crate) payload: &'a [u8],
+}
+
+impl StoredBlock<'_> {
+    /// The payload of a block at `offset` of an encrypted table, as it was before it was sealed.
+    pub(crate) fn open(&self, cipher: &FileCipher, offset: u64) -> Result<Vec<u8>, DecodeError> {
+        let (sealed, tag) =
+            self.payload.split_last_chunk::<TAG_LEN>().ok_or(DecodeError::new("sealed block shorter than its tag"))?;
+        let mut payload = sealed.to_vec();
+        cipher
+            .open_in_place(offset, 0, &[self.codec as u8], &mut payload, tag)
+            .map_err(|_| DecodeError::new("sealed block does not match its tag"))?;
+        Ok(payload)
+    }
 }
 
 /// Why a stored block cannot be read.
@@ -52,30 +67,26 @@ pub(crate) fn split(stored: &[u8], salt: u32, verify: bool) -> Result<StoredBloc
     Ok(StoredBlock { codec, payload })
 }
 
-/// The parts of a stored block, in order: raw length (none for a raw block), payload, codec and checksum.
-pub(crate) struct Parts<'a> {
-    raw_len: [u8; RAW_LEN_LEN],
-    payload: &'a [u8],
-    trailer: [u8; TRAILER_LEN],
+/// The payload of a block to stand at `offset` of an encrypted table, sealed, with its tag, in `buffer`.
+pub(crate) fn seal<'b>(
+    cipher: &FileCipher,
+    offset: u64,
     codec: Codec,
+    payload: &[&[u8]],
+    buffer: &'b mut Vec<u8>,
+) -> &'b [u8] {
+    buffer.clear();
+    payload.iter().for_each(|part| buffer.extend_from_slice(part));
+    let tag = cipher.seal_in_place(offset, 0, &[codec as u8], buffer);
+    buffer.extend_from_slice(&tag);
+    buffer
 }
 
-impl<'a> Parts<'a> {
-    /// A block of `raw_len` bytes stored as `payload`, without the raw length.
-    pub(crate) fn new(codec: Codec, raw_len: u32, payload: &'a [u8], salt: u32) -> Self {
-        let raw_len = raw_len.to_le_bytes();
-        let mut hasher = Hasher::new_with_initial(salt);
-        if codec != Codec::Raw {
-            hasher.update(&raw_len);
-        }
-        hasher.update(payload);
-        hasher.update(&[codec as u8]);
-        let [a, b, c, d] = hasher.finalize().to_le_bytes();
-        Self { raw_len, payload, trailer: [codec as u8, a, b, c, d], codec }
-    }
-
-    pub(crate) fn as_slices(&self) -> [&[u8]; 3] {
-        let raw_len: &[u8] = if self.codec == Codec::Raw { &[] } else { &self.raw_len };
-        [raw_len, self.payload, &self.trailer]
-    }
+/// What stands behind the parts of a payload: codec and checksum.
+pub(crate) fn trailer(codec: Codec, payload: &[&[u8]], salt: u32) -> [u8; TRAILER_LEN] {
+    let mut hasher = Hasher::new_with_initial(salt);
+    payload.iter().for_each(|part| hasher.update(part));
+    hasher.update(&[codec as u8]);
+    let [a, b, c, d] = hasher.finalize().to_le_bytes();
+    [codec as u8, a, b, c, d]
 }

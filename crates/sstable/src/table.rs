@@ -11,12 +11,13 @@ use std::sync::Arc;
 use base::checksum::crc32_salted;
 use base::{Corruption, DecodeError, InternalKeyRef, SegmentId, StoreId, TableId, Version};
 use bytes::Bytes;
+use encryption::FileCipher;
 use vfs::{ReadFile, Vfs};
 
 use crate::block::{Block, Layout};
 use crate::block_source::{BlockPlace, BlockSource};
 use crate::filter::Filter;
-use crate::footer::{Expected, FOOTER_LEN, Footer};
+use crate::footer::{self, Expected, FOOTER_LEN, Footer};
 use crate::index::{INDEX_LEN_MAX, Index, IndexPlace, OpenedIndex};
 use crate::{CursorOptions, Error, IoMode, ReadOptions, Result, TableCursor, TableSummary, VerifyBlocks, table_path};
 
@@ -61,7 +62,8 @@ impl Table {
     /// Opens table `id` in `dir`, and checks footer, index, filter, and as many blocks as the options ask for.
     ///
     /// # Errors
-    /// When the file is missing, damaged, cut, of another store, or written by a newer program.
+    /// When the file is missing, damaged, cut, of another store, written by a newer program, or encrypted under a key that
+    /// is not at hand.
     pub fn open(vfs: &Arc<dyn Vfs>, dir: &Path, id: TableId, options: ReadOptions) -> Result<Arc<Self>> {
         let path = table_path(dir, id);
         let file = vfs.open_read(&path)?;
@@ -78,12 +80,14 @@ impl Table {
         };
         let reader = Reader { file: file.as_ref(), mapped: mapped.as_ref(), path: &path, file_len };
         let footer = reader.footer(id, options.store)?;
-        let index = reader.index(&footer)?;
+        let cipher = FileCipher::of_file(options.keys.as_deref(), footer.key, &footer::MAGIC, &footer.salt)
+            .map_err(|source| Error::Key { path: path.clone(), source })?;
+        let index = reader.index(&footer, cipher.as_ref())?;
         let place = IndexPlace { path: &path, table: id, file_len, offset: footer.index_offset };
         let OpenedIndex { index, filter, summary } = OpenedIndex::read(&index, place)?;
         reader.check_padding(index.blocks_end(), footer.index_offset)?;
         let (salt, count) = (footer.checksum_salt(), index.count());
-        let source = BlockSource::new(file, mapped, salt, count, options.verify, options.cache);
+        let source = BlockSource::new(file, mapped, salt, cipher, count, options.verify, options.cache);
         let table = Self { source, index, filter, summary, path };
         table.verify_on_open()?;
         Ok(Arc::new(table))
@@ -292,8 +296,8 @@ impl Reader<'_> {
         Footer::decode(&bytes, Expected { path: self.path, table, store, file_len: self.file_len })
     }
 
-    /// The bytes of the index, their checksum compared.
-    fn index(&self, footer: &Footer) -> Result<Bytes> {
+    /// The bytes of the index, their checksum compared, decrypted.
+    fn index(&self, footer: &Footer, cipher: Option<&FileCipher>) -> Result<Bytes> {
         let end = footer.index_offset.checked_add(footer.index_len);
         if end != Some(self.file_len - FOOTER_LEN as u64) || footer.index_len > INDEX_LEN_MAX {
             return Err(Error::corrupt(self.path, self.file_len - FOOTER_LEN as u64, "table index outside its file"));
@@ -304,7 +308,10 @@ impl Reader<'_> {
             let corruption = Corruption::new(self.path, footer.index_offset, "checksum of the table index differs");
             return Err(Box::new(corruption.with_values(footer.index_checksum, computed)).into());
         }
-        Ok(bytes)
+        let Some(cipher) = cipher else { return Ok(bytes) };
+        let opened = footer::open_index(cipher, footer, &bytes);
+        let tampered = || Error::corrupt(self.path, footer.index_offset, "table index does not match its tag");
+        opened.map(Bytes::from).ok_or_else(tampered)
     }
 
     /// Nothing checks the bytes between blocks and index but this.

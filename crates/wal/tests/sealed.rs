@@ -112,7 +112,8 @@ fn a_sealed_log_of_two_records_is_these_bytes() {
         00 00 00 00 af 01 00 00 25 15 34 6b 2d e4 e9 74
         5d 09 3e d2 f3 31 3e 86 71 5c 04 55 18 00 15 07
         00 00 00 00 00 00 00 f8 01 00 00 4f 48 40 e0 89
-        3a 32 43 35 12 4b cc e6 4e 7f 5c"#]].assert_eq(&rows.collect::<Vec<_>>().join("\n"));
+        3a 32 43 35 12 4b cc e6 4e 7f 5c"#]]
+    .assert_eq(&rows.collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn options() -> PickerOptions {
 pub(crate) fn any_table() -> Arc<Table> {
     let vfs: Arc<dyn Vfs> = Arc::new(MemFs::new(1));
     let (dir, store) = (Path::new("/"), StoreId::default());
-    let mut builder = TableBuilder::create(&vfs, dir, TableId(1), TableOptions::default()).unwrap();
+    let mut builder = TableBuilder::create(&vfs, dir, TableId(1), TableOptions::default(), None).unwrap();
     let mut entry = Vec::new();
     EntryRef::new(EntryMeta::put(), b"").encode_into(&mut entry);
     builder.add(InternalKeyRef::new(b"key", 1), &entry).unwrap();

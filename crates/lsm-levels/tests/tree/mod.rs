@@ -16,6 +16,7 @@ use base::{
     Cursor, EntryKind, EntryMeta, EntryRef, InternalKey, InternalKeyRef, KeyspaceId, PointerPayload, SegmentId,
     StoreId, TableId, ValuePointer, Version, key_hash,
 };
+use encryption::Keyring;
 use lsm_levels::{
     BoxError, BuildContext, Compaction, CompactionContext, CompactionOutput, CompactionStats, FlushRetention, KeyRange,
     KeyspaceEdit, Levels, LevelsOptions, Lookup, ManifestRecovery, MergeCursor, NewKeyspace, NewTable, Picker,
@@ -181,6 +182,7 @@ impl Default for Rules {
 
 pub struct Tree {
     pub vfs: Arc<dyn Vfs>,
+    pub keys: Option<Arc<Keyring>>,
     pub levels: Levels,
     pub picker: Picker,
     pub graveyard: Graveyard,
@@ -196,11 +198,16 @@ pub fn read_options() -> ReadOptions {
         verify: VerifyBlocks::OnFirstRead,
         store: STORE,
         expected_size: None,
+        keys: None,
     }
 }
 
 pub fn levels_options() -> LevelsOptions {
     LevelsOptions::new(read_options())
+}
+
+pub fn with_keys(keys: Option<Arc<Keyring>>) -> LevelsOptions {
+    LevelsOptions::new(ReadOptions { keys, ..read_options() })
 }
 
 /// Sizes so small that a handful of tables fills a level.
@@ -220,14 +227,15 @@ impl Tree {
 
     pub fn try_on(vfs: Arc<dyn Vfs>, options: LevelsOptions) -> Result<Self> {
         vfs.create_dir_all(Path::new(DIR))?;
+        let keys = options.read.keys.clone();
         let levels = Levels::create(&vfs, Path::new(DIR), STORE, options)?;
         levels.apply(VersionEdit::of(created(KEYSPACE, "default")))?;
-        Ok(Self::of(vfs, levels))
+        Ok(Self { keys, ..Self::of(vfs, levels) })
     }
 
     pub fn of(vfs: Arc<dyn Vfs>, levels: Levels) -> Self {
         let (graveyard, memtable) = (Graveyard::default(), RefCell::default());
-        Self { vfs, levels, picker: small_picker(), graveyard, rules: Rules::default(), memtable }
+        Self { vfs, keys: None, levels, picker: small_picker(), graveyard, rules: Rules::default(), memtable }
     }
 
     pub fn open(vfs: Arc<dyn Vfs>) -> Result<(Self, ManifestRecovery)> {
@@ -255,6 +263,7 @@ impl Tree {
         job(&BuildContext {
             vfs: &self.vfs,
             dir: Path::new(DIR),
+            keys: self.keys.as_deref(),
             table_options: &[options; LEVELS],
             ids: &|| self.levels.new_table_id(),
             target_file_bytes: self.rules.target_file_bytes,

@@ -47,7 +47,7 @@ fn after_a_power_loss_a_table_is_whole_or_not_there() {
     let entries = fixture::numbered(500);
     let memory = fixture::memory();
     let vfs = fixture::shared(memory.clone());
-    let mut builder = TableBuilder::create(&vfs, fixture::dir(), fixture::TABLE, fixture::options()).unwrap();
+    let mut builder = TableBuilder::create(&vfs, fixture::dir(), fixture::TABLE, fixture::options(), None).unwrap();
     for (key, entry) in &entries {
         builder.add(key.as_ref(), entry).unwrap();
     }

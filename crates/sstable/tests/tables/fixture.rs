@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::{Cursor, EntryMeta, EntryRef, InternalKey, InternalKeyRef, StoreId, TableId};
+use encryption::{Keyring, StaticKey};
 use sstable::{
     BlockCache, Compression, CursorOptions, IoMode, ReadOptions, Result, Table, TableBuilder, TableOptions,
     TableSummary, table_path,
@@ -66,13 +67,27 @@ pub(crate) fn shared(vfs: impl Vfs) -> Arc<dyn Vfs> {
 }
 
 pub(crate) fn build(vfs: &Arc<dyn Vfs>, entries: &Entries, options: TableOptions) -> Result<TableSummary> {
-    let mut builder = TableBuilder::create(vfs, dir(), TABLE, options)?;
+    build_with(vfs, entries, options, None)
+}
+
+pub(crate) fn build_with(
+    vfs: &Arc<dyn Vfs>,
+    entries: &Entries,
+    options: TableOptions,
+    keys: Option<&Keyring>,
+) -> Result<TableSummary> {
+    let mut builder = TableBuilder::create(vfs, dir(), TABLE, options, keys)?;
     for (key, entry) in entries {
         builder.add(key.as_ref(), entry)?;
     }
     let summary = builder.finish()?;
     vfs.sync_dir(dir())?;
     Ok(summary)
+}
+
+pub(crate) fn keyring(seed: u64) -> Arc<Keyring> {
+    let provider = Arc::new(StaticKey::new(&[1; 32]));
+    Arc::new(Keyring::create(&shared(MemFs::new(seed)), Path::new("/"), STORE, provider, 0).unwrap())
 }
 
 pub(crate) fn read_options() -> ReadOptions {

@@ -8,7 +8,7 @@ use sstable::TableOptions;
 
 use crate::fixture::{self, internal, put};
 
-fn entries() -> fixture::Entries {
+pub(crate) fn entries() -> fixture::Entries {
     let mut payload = Vec::new();
     let pointer = ValuePointer { segment: SegmentId(3), len: 2_048, offset: 65_536 };
     PointerPayload { pointer, value_len: 2_000 }.encode_into(&mut payload);
@@ -21,7 +21,7 @@ fn entries() -> fixture::Entries {
     ]
 }
 
-fn hex_dump(bytes: &[u8]) -> String {
+pub(crate) fn hex_dump(bytes: &[u8]) -> String {
     let mut dump = String::new();
     for (n, line) in bytes.chunks(16).enumerate() {
         let hex: Vec<_> = line.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -15,3 +15,4 @@ mod format;
 mod model;
 mod reads;
 mod rules;
+mod sealed;

@@ -47,7 +47,7 @@ fn the_filter_is_there_or_not_as_asked_and_misses_no_key() {
 #[test]
 fn entries_out_of_order_are_refused_and_name_both_keys() {
     let vfs = fixture::shared(fixture::memory());
-    let mut builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options()).unwrap();
+    let mut builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options(), None).unwrap();
     builder.add(InternalKeyRef::new(b"b", 5), &put(b"")).unwrap();
     for (key, version) in [(b"b", 5), (b"b", 6), (b"a", 9)] {
         let error = builder.add(InternalKeyRef::new(key, version), &put(b"")).unwrap_err();
@@ -61,7 +61,7 @@ fn entries_out_of_order_are_refused_and_name_both_keys() {
 #[test]
 fn what_cannot_stand_in_a_table_is_refused() {
     let vfs = fixture::shared(fixture::memory());
-    let mut builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options()).unwrap();
+    let mut builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options(), None).unwrap();
     let long = vec![b'k'; USER_KEY_LEN_MAX + 1];
     let error = builder.add(InternalKeyRef::new(&long, 1), &put(b"")).unwrap_err();
     assert!(matches!(error, Error::TooLarge { limit: 65_535, found: 65_536, .. }), "{error}");
@@ -83,7 +83,7 @@ fn what_cannot_stand_in_a_table_is_refused() {
 fn a_table_without_entries_is_not_made() {
     let memory = fixture::memory();
     let vfs = fixture::shared(memory.clone());
-    let builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options()).unwrap();
+    let builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options(), None).unwrap();
     assert!(matches!(builder.finish(), Err(Error::Empty { .. })));
     assert_eq!(vfs.list(fixture::dir()).unwrap(), []);
 }
@@ -92,7 +92,7 @@ fn a_table_without_entries_is_not_made() {
 fn an_abandoned_or_dropped_builder_leaves_nothing() {
     let vfs = fixture::shared(fixture::memory());
     for abandon in [true, false] {
-        let mut builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options()).unwrap();
+        let mut builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options(), None).unwrap();
         builder.add(InternalKeyRef::new(b"k", 1), &put(b"v")).unwrap();
         assert_eq!(vfs.list(fixture::dir()).unwrap().len(), 1);
         if abandon {
@@ -125,7 +125,7 @@ fn a_table_of_another_store_or_number_or_length_is_refused() {
 fn the_size_is_estimated_well_and_offsets_grow_with_keys() {
     let vfs = fixture::shared(fixture::memory());
     let entries = fixture::numbered(5_000);
-    let mut builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options()).unwrap();
+    let mut builder = TableBuilder::create(&vfs, fixture::dir(), TABLE, fixture::options(), None).unwrap();
     let mut last = 0;
     for (key, entry) in &entries {
         builder.add(key.as_ref(), entry).unwrap();
