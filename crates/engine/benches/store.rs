@@ -25,9 +25,10 @@ fn key(number: u64) -> [u8; 16] {
     key
 }
 
-#[divan::bench]
-fn insert(bencher: Bencher<'_, '_>) {
-    let db = Options::new().open_in_memory().unwrap();
+/// With a fixed threshold, and with one that follows the lengths that are written.
+#[divan::bench(args = [0.0, 0.9])]
+fn insert(bencher: Bencher<'_, '_>, value_log_percentile: f64) {
+    let db = Options::new().value_log_percentile(value_log_percentile).open_in_memory().unwrap();
     let mut number = 0;
     bencher.counter(ItemsCount::new(1u32)).bench_local(|| {
         number += 1;

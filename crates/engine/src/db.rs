@@ -390,7 +390,7 @@ impl Store {
             segments,
             ordered: true,
         };
-        let keyspace = Arc::new(KeyspaceState::new(id, name.to_owned(), options.clone(), view));
+        let keyspace = Arc::new(KeyspaceState::new(id, name.to_owned(), options.clone(), &self.options, view));
         let mut keyspaces = Vec::clone(&self.keyspaces.load());
         keyspaces.push(Arc::clone(&keyspace));
         self.keyspaces.store(Arc::new(keyspaces));

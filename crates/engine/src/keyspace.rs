@@ -8,7 +8,8 @@ use base::{KeyspaceId, limits};
 
 use crate::handle::Handle;
 use crate::super_version::SuperVersion;
-use crate::{Error, Result};
+use crate::write::threshold::Threshold;
+use crate::{Error, Options, Result};
 
 /// The name of the keyspace that every store has.
 pub(crate) const DEFAULT_NAME: &str = "default";
@@ -19,12 +20,23 @@ pub(crate) struct KeyspaceState {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
     options: ArcSwap<KeyspaceOptions>,
+    /// From which length on its values go to the value log.
+    pub(crate) threshold: Threshold,
     view: ArcSwap<SuperVersion>,
 }
 
 impl KeyspaceState {
-    pub(crate) fn new(id: KeyspaceId, name: String, options: KeyspaceOptions, view: SuperVersion) -> Self {
-        Self { id, name, options: ArcSwap::from_pointee(options), view: ArcSwap::from_pointee(view) }
+    pub(crate) fn new(
+        id: KeyspaceId,
+        name: String,
+        options: KeyspaceOptions,
+        of_store: &Options,
+        view: SuperVersion,
+    ) -> Self {
+        let floor = options.value_threshold.unwrap_or(of_store.value_threshold);
+        let threshold = Threshold::new(floor, of_store.inline_limit(), of_store.value_log_percentile);
+        let (options, view) = (ArcSwap::from_pointee(options), ArcSwap::from_pointee(view));
+        Self { id, name, options, threshold, view }
     }
 
     pub(crate) fn options(&self) -> KeyspaceOptions {
@@ -32,11 +44,10 @@ impl KeyspaceState {
     }
 
     pub(crate) fn set_options(&self, options: KeyspaceOptions) {
+        if let Some(bytes) = options.value_threshold {
+            self.threshold.set_floor(bytes);
+        }
         self.options.store(Arc::new(options));
-    }
-
-    pub(crate) fn value_threshold(&self) -> Option<u32> {
-        self.options.load().value_threshold
     }
 
     /// Pins the current view for the length of a short read: no lock, no shared counter.
@@ -81,7 +92,8 @@ impl KeyspaceOptions {
         Self::default()
     }
 
-    /// Values of this many bytes and more go to the value log.
+    /// Values of this many bytes and more go to the value log, in place of the store's
+    /// [`value_threshold`](crate::Options::value_threshold).
     pub fn value_threshold(mut self, bytes: u32) -> Self {
         self.value_threshold = Some(bytes);
         self
@@ -166,6 +178,13 @@ pub struct KeyspaceInfo {
 /// What the verbs of a foreign keyspace answer.
 pub(crate) fn foreign() -> Error {
     Error::invalid("the keyspace is one of another store")
+}
+
+/// The keyspace of an id among all, which are sorted by it.
+pub(crate) fn find_keyspace(keyspaces: &[Arc<KeyspaceState>], id: KeyspaceId) -> Result<&Arc<KeyspaceState>> {
+    let position = keyspaces.binary_search_by_key(&id, |keyspace| keyspace.id);
+    let found = position.ok().and_then(|position| keyspaces.get(position));
+    found.ok_or_else(|| Error::invalid(format!("keyspace {id} is not one of this store's")))
 }
 
 /// Refuses names that cannot be kept.

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub block_cache: sstable::CacheStats,
     /// Bytes of all logs that are still needed.
     pub log_bytes: u64,
+    /// Each keyspace's name, and the length in bytes from which on its values go to the value log now.
+    pub value_thresholds: Vec<(String, u64)>,
 }
 
 impl Metrics {
@@ -245,6 +247,7 @@ impl Store {
             let view = keyspace.pin();
             metrics.memtable_bytes += view.memtables().map(|memtable| memtable.table.used_bytes() as u64).sum::<u64>();
             metrics.immutable_memtables += view.immutables.len();
+            metrics.value_thresholds.push((keyspace.name.clone(), keyspace.threshold.get()));
         }
         metrics
     }

@@ -65,6 +65,7 @@ pub(crate) enum Background {
 /// | `memtable_size` | 64 MiB | 64 KiB to 2 GiB |
 /// | `num_memtables` | 3 (one active, two being flushed) | 2 to 64 |
 /// | `value_threshold` | 1 KiB | 0 to 4 GiB - 1 |
+/// | `value_log_percentile` | 0 (off) | 0 to 1 |
 /// | `inline_max` | 1/16 of the memtable, at most 1 MiB | 0 to 1 MiB |
 /// | `value_log_file_size` | 256 MiB | 64 KiB to 2 GiB |
 /// | `value_log_max_entries` | 1,000,000 | 1 to 16 million |
@@ -95,6 +96,7 @@ pub struct Options {
     pub(crate) memtable_size: u64,
     pub(crate) num_memtables: usize,
     pub(crate) value_threshold: u32,
+    pub(crate) value_log_percentile: f64,
     pub(crate) inline_max: Option<u64>,
     pub(crate) value_log_file_size: u64,
     pub(crate) value_log_max_entries: u64,
@@ -134,6 +136,7 @@ impl Default for Options {
             memtable_size: 64 * MIB,
             num_memtables: 3,
             value_threshold: 1 << 10,
+            value_log_percentile: 0.0,
             inline_max: None,
             value_log_file_size: 256 * MIB,
             value_log_max_entries: 1_000_000,
@@ -196,6 +199,12 @@ impl Options {
         num_memtables: usize;
         /// Values of this many bytes and more go to the value log. Badger: `ValueThreshold`.
         value_threshold: u32;
+        /// Lets the threshold follow this percentile of the lengths that are written, keyspace by keyspace: 0.9 puts the
+        /// longest tenth into the value log. It stays between [`value_threshold`](Self::value_threshold), or what the
+        /// keyspace's options say in its place, and [`inline_max`](Self::inline_max); it holds for new writes only, and
+        /// is learned anew after each open. [`Metrics::value_thresholds`](crate::Metrics) has where it is. Badger:
+        /// `VLogPercentile`.
+        value_log_percentile: f64;
         /// Bytes after which a segment of the value log is full. Badger: `ValueLogFileSize`.
         value_log_file_size: u64;
         /// Values after which a segment of the value log is full. Badger: `ValueLogMaxEntries`.
@@ -330,6 +339,10 @@ impl Options {
     pub fn validate(&self) -> Result<()> {
         in_range("memtable_size", self.memtable_size, 64 * KIB, 2 << 30)?;
         in_range("num_memtables", self.num_memtables as u64, 2, 64)?;
+        if !(0.0..=1.0).contains(&self.value_log_percentile) {
+            let found = self.value_log_percentile;
+            return Err(Error::invalid(format!("option value_log_percentile is {found}, which is not from 0 to 1")));
+        }
         in_range("inline_max", self.inline_max.unwrap_or(0), 0, limits::INLINE_VALUE_LEN_MAX as u64)?;
         in_range("value_log_file_size", self.value_log_file_size, 64 * KIB, 2 << 30)?;
         in_range("value_log_max_entries", self.value_log_max_entries, 1, 16_000_000)?;
@@ -344,11 +357,6 @@ impl Options {
         in_range("l0_stop_trigger", self.l0_stop_trigger as u64, self.l0_slowdown_trigger as u64 + 1, 10_000)?;
         in_range("max_wal_size", self.wal_bytes_max(), self.memtable_size, u64::MAX)?;
         in_range("manifest_edits_max", u64::from(self.manifest_edits_max), 1, u64::from(u32::MAX))
-    }
-
-    /// Length from which on a value goes to the value log, both limits considered.
-    pub(crate) fn separate_from(&self) -> usize {
-        (self.value_threshold as usize).min(self.inline_limit())
     }
 
     /// Length from which on a value goes to the value log whatever the threshold says.
@@ -389,12 +397,9 @@ mod tests {
         assert!(error.to_string().contains("memtable_size"), "{error}");
         let error = Options::new().l0_stop_trigger(1).validate().unwrap_err();
         assert!(error.to_string().contains("l0_stop_trigger"), "{error}");
-    }
-
-    #[test]
-    fn a_value_over_inline_max_is_separated_whatever_the_threshold() {
-        let options = Options::new().value_threshold(u32::MAX).memtable_size(1 << 20);
-        assert_eq!(options.separate_from(), (64 << 10) + 1);
-        assert_eq!(Options::new().separate_from(), 1_024);
+        for percentile in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            let error = Options::new().value_log_percentile(percentile).validate().unwrap_err();
+            assert!(error.to_string().contains("value_log_percentile"), "{error}");
+        }
     }
 }

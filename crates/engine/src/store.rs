@@ -24,7 +24,7 @@ use crate::counters::Counters;
 use crate::files::StoreFiles;
 use crate::gc::{Garbage, GcPace};
 use crate::health::HealthLatch;
-use crate::keyspace::KeyspaceState;
+use crate::keyspace::{KeyspaceState, find_keyspace};
 use crate::options::{Background, Options};
 use crate::recovery::RecoveryReport;
 use crate::super_version::SuperVersion;
@@ -146,21 +146,7 @@ impl Store {
         if id == self.default_keyspace.id {
             return Ok(Arc::clone(&self.default_keyspace));
         }
-        let keyspaces = self.keyspaces.load();
-        let position = keyspaces.binary_search_by_key(&id, |keyspace| keyspace.id);
-        let found = position.ok().and_then(|position| keyspaces.get(position)).cloned();
-        found.ok_or_else(|| Error::invalid(format!("keyspace {id} is not one of this store's")))
-    }
-
-    /// Length from which on values of a keyspace go to the value log.
-    pub(crate) fn separate_from(&self, id: KeyspaceId) -> Result<usize> {
-        let of_store = self.options.separate_from();
-        let threshold = if id == self.default_keyspace.id {
-            self.default_keyspace.value_threshold()
-        } else {
-            self.keyspace_by_id(id)?.value_threshold()
-        };
-        Ok(threshold.map_or(of_store, |threshold| (threshold as usize).min(self.options.inline_limit())))
+        find_keyspace(&self.keyspaces.load(), id).cloned()
     }
 
     /// Whether the store was opened for reading only.

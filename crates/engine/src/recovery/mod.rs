@@ -247,7 +247,7 @@ impl Opening {
             segments,
             ordered: state.ordered,
         };
-        Ok(KeyspaceState::new(state.id, state.name.to_string(), options, view))
+        Ok(KeyspaceState::new(state.id, state.name.to_string(), options, &self.options, view))
     }
 }
 

@@ -73,12 +73,12 @@ impl EncodedCommit {
     pub(crate) fn push(
         &mut self,
         operation: &Operation<'_>,
-        separate_from: usize,
+        separate_from: u64,
         now: impl FnOnce() -> u64,
     ) -> Result<()> {
         let Operation { keyspace, key, value, mut meta, expiry } = *operation;
         meta.expires_at = expiry.at(now);
-        let payload_len = if operation.is_put() && value.len() >= separate_from {
+        let payload_len = if operation.is_put() && value.len() as u64 >= separate_from {
             meta.kind = EntryKind::Pointer;
             let payload_len = ValuePointer::ENCODED_LEN + varint::len(value.len() as u64);
             record::push_record_head(keyspace, key, &meta, payload_len, &mut self.bytes);

@@ -2,7 +2,8 @@
 //!
 //! A commit goes through these steps, each of which may only begin once the one before is done:
 //!
-//! 1. [`encode`]: the committer encodes its records into a buffer of its own thread, before any lock.
+//! 1. [`encode`]: the committer encodes its records into a buffer of its own thread, before any lock; [`threshold`] says
+//!    which values go to the value log.
 //! 2. [`pacer`]: it waits its turn if flush and compaction are behind.
 //! 3. [`pipeline`]: under the commit lock it checks for conflicts, reserves room in the memtables ([`room`] switches
 //!    them), appends large values to the value log and the commit to the write-ahead log, and takes its version.
@@ -18,3 +19,4 @@ pub(crate) mod record;
 pub(crate) mod room;
 pub(crate) mod stall;
 pub(crate) mod sync;
+pub(crate) mod threshold;

@@ -13,11 +13,12 @@
 //!    its version away again, and no flush takes the half of it that is in a memtable.
 //! 5. A commit that asked for `Sync` becomes visible only once it is durable.
 
-use base::{KeyspaceId, Version};
+use base::Version;
 use txn_oracle::{AssignError, InFlight, Write};
 
 use crate::batch::Operation;
 use crate::error::CommitOutcome;
+use crate::keyspace::find_keyspace;
 use crate::options::Durability;
 use crate::store::{CommitState, CommitTotals, Store};
 use crate::txn::validate::Validation;
@@ -109,12 +110,16 @@ impl Store {
     }
 
     fn encode<'a>(&self, operations: impl Iterator<Item = Operation<'a>>, encoded: &mut EncodedCommit) -> Result<()> {
-        let mut separate_from = (KeyspaceId(u32::MAX), 0);
+        let keyspaces = self.keyspaces.load();
+        let mut keyspace = &self.default_keyspace;
         for operation in operations {
-            if separate_from.0 != operation.keyspace {
-                separate_from = (operation.keyspace, self.separate_from(operation.keyspace)?);
+            if keyspace.id != operation.keyspace {
+                keyspace = find_keyspace(&keyspaces, operation.keyspace)?;
             }
-            encoded.push(&operation, separate_from.1, || self.clock.unix_seconds())?;
+            if operation.is_put() {
+                keyspace.threshold.note(operation.value.len());
+            }
+            encoded.push(&operation, keyspace.threshold.get(), || self.clock.unix_seconds())?;
         }
         encoded.finish()
     }
