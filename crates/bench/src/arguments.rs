@@ -18,8 +18,9 @@ const BATCH_MAX: usize = 1 << 20;
 pub struct Arguments {
     /// Workloads, in the order to run them: fillseq, fillrandom, fillbatch100, overwrite, deleterandom, fillsync,
     /// fdatasync, readrandom, readmissing, readseq, readreverse, seekrandom10, seekrandom100, readwhilewriting,
-    /// fillvalue-4k, readvalue-4k (other numbers do too), ycsb-a to ycsb-f, open, openafterkill; -t4 behind any name
-    /// but the last two means four threads
+    /// fillvalue-4k, readvalue-4k (other numbers do too), ycsb-a to ycsb-f, open, openafterkill, overwritelarge-4k,
+    /// overwritelarge-4k-zipf, gc-4k, gc-4k-zipf (other numbers do too); -t4 behind any name but the opens means four
+    /// threads
     #[arg(value_name = "WORKLOAD", value_delimiter = ',')]
     pub workloads: Vec<String>,
 
@@ -34,6 +35,10 @@ pub struct Arguments {
     /// Bytes of a value, of which half can be compressed away
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
     pub value_size: usize,
+
+    /// Bytes of values that overwritelarge and gc load
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub load_bytes: u64,
 
     /// Threads that share the operations of each workload
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -98,6 +103,8 @@ pub struct Parameters {
     pub key_size: usize,
     /// Bytes of a value.
     pub value_size: usize,
+    /// Bytes of values that `overwritelarge` and `gc` load.
+    pub load_bytes: u64,
     /// Threads of a workload that does not name their number.
     pub threads: usize,
     /// How table blocks are stored.
@@ -112,6 +119,8 @@ pub struct Parameters {
     pub cache_bytes: u64,
     /// Bytes of a memtable.
     pub write_buffer_bytes: u64,
+    /// Whether the store collects values that were overwritten; `gc` turns it off to measure what it costs.
+    pub collects_values: bool,
 }
 
 impl Default for Parameters {
@@ -120,6 +129,7 @@ impl Default for Parameters {
             num: 1_000_000,
             key_size: 16,
             value_size: 100,
+            load_bytes: 1 << 30,
             threads: 1,
             compression: Compression::Default,
             sync: false,
@@ -127,6 +137,7 @@ impl Default for Parameters {
             seed: 42,
             cache_bytes: 256 << 20,
             write_buffer_bytes: 64 << 20,
+            collects_values: true,
         }
     }
 }
@@ -158,6 +169,7 @@ impl Arguments {
         in_range("--num", self.num as usize, usize::MAX >> 8)?;
         in_range("--key-size", self.key_size, KEY_SIZE_MAX)?;
         in_range("--value-size", self.value_size, VALUE_SIZE_MAX)?;
+        in_range("--load-bytes", self.load_bytes as usize, usize::MAX >> 8)?;
         in_range("--threads", self.threads, THREADS_MAX)?;
         in_range("--batch", self.batch, BATCH_MAX)?;
         if !tells_apart(self.key_size, self.num - 1) {
@@ -168,6 +180,7 @@ impl Arguments {
             num: self.num,
             key_size: self.key_size,
             value_size: self.value_size,
+            load_bytes: self.load_bytes,
             threads: self.threads,
             compression: self.compression,
             sync: self.sync,
@@ -175,6 +188,7 @@ impl Arguments {
             seed: self.seed,
             cache_bytes: self.cache_size,
             write_buffer_bytes: self.write_buffer_size,
+            collects_values: true,
         })
     }
 
@@ -187,6 +201,7 @@ impl Arguments {
             ("--num", self.num.to_string()),
             ("--key-size", self.key_size.to_string()),
             ("--value-size", self.value_size.to_string()),
+            ("--load-bytes", self.load_bytes.to_string()),
             ("--threads", self.threads.to_string()),
             ("--compression", compression.unwrap_or_default()),
             ("--batch", self.batch.to_string()),
@@ -234,7 +249,8 @@ mod tests {
 
     #[test]
     fn another_process_gets_the_same_arguments() {
-        let line = ["--num", "7", "--compression", "zstd", "--sync", "--seed", "9", "readseq,fillseq"];
+        let line =
+            ["--num", "7", "--compression", "zstd", "--sync", "--seed", "9", "--load-bytes", "8", "readseq,fillseq"];
         let arguments = read(&line);
         let workloads = arguments.workloads().unwrap();
         let passed = arguments.command_line(&workloads[1]);

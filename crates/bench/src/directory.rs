@@ -46,7 +46,7 @@ impl ScratchDir {
 
     /// Bytes on disk that its files take, allocated ahead or not.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
-        disk_bytes(&self.path)
+        Ok(DiskUse::of(&self.path)?.allocated)
     }
 }
 
@@ -72,16 +72,34 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn disk_bytes(dir: &Path) -> Result<u64> {
-    let at = |error| Error::file(dir, error);
-    let mut bytes = 0;
-    for entry in fs::read_dir(dir).map_err(at)? {
-        let entry = entry.map_err(at)?;
-        // A store may remove a file at any moment.
-        let Ok(metadata) = entry.metadata() else { continue };
-        bytes += if metadata.is_dir() { disk_bytes(&entry.path())? } else { metadata.blocks() * BLOCK_BYTES };
+/// What the files of a folder take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DiskUse {
+    /// Bytes of their blocks, as `du` counts them.
+    pub(crate) allocated: u64,
+    /// The sum of their lengths.
+    pub(crate) apparent: u64,
+}
+
+impl DiskUse {
+    /// Of all files below a folder.
+    pub(crate) fn of(dir: &Path) -> Result<Self> {
+        let at = |error| Error::file(dir, error);
+        let mut sum = Self::default();
+        for entry in fs::read_dir(dir).map_err(at)? {
+            let entry = entry.map_err(at)?;
+            // A store may remove a file at any moment.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let part = if metadata.is_dir() {
+                Self::of(&entry.path())?
+            } else {
+                Self { allocated: metadata.blocks() * BLOCK_BYTES, apparent: metadata.len() }
+            };
+            sum.allocated += part.allocated;
+            sum.apparent += part.apparent;
+        }
+        Ok(sum)
     }
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -110,6 +128,7 @@ mod tests {
         fs::write(dir.path().join("below/file"), vec![1; 100_000]).unwrap();
         fs::File::open(dir.path().join("below/file")).unwrap().sync_all().unwrap();
         assert!(dir.disk_bytes().unwrap() >= 100_000);
+        assert_eq!(DiskUse::of(dir.path()).unwrap().apparent, 100_000);
         dir.clear().unwrap();
         assert_eq!(dir.disk_bytes().unwrap(), 0);
         let path = dir.path().to_owned();

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::large_figures::{Collecting, LargeValues};
+
 /// What a workload came to.
 ///
 /// `seconds` and what derives from it are of the operations alone; bytes, CPU time and memory are also of the background
@@ -41,6 +43,10 @@ pub struct Figures {
     pub peak_rss_bytes: u64,
     /// Most anonymous memory, which nothing but the process itself can give back.
     pub peak_anon_bytes: u64,
+    /// More about overwriting large values, where that was the workload.
+    pub large: Option<LargeValues>,
+    /// What collecting overwritten values costs, where that was the workload.
+    pub collecting: Option<Collecting>,
 }
 
 /// The head of the table whose rows [`Figures::to_row`] makes.
@@ -51,8 +57,8 @@ impl Figures {
     /// One line of JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut line = format!("{{\"workload\":{:?}", self.workload);
-        for (name, value) in [
+        let mut fields = vec![
+            ("workload", format!("{:?}", self.workload)),
             ("threads", self.threads.to_string()),
             ("ops", self.ops.to_string()),
             ("seconds", decimal(self.seconds)),
@@ -68,18 +74,16 @@ impl Figures {
             ("cpu_seconds", decimal(self.cpu_seconds)),
             ("peak_rss_bytes", self.peak_rss_bytes.to_string()),
             ("peak_anon_bytes", self.peak_anon_bytes.to_string()),
-        ] {
-            // Writing to a string does not fail.
-            let _ = write!(line, ",\"{name}\":{value}");
-        }
-        line.push('}');
-        line
+        ];
+        fields.extend(self.large.as_ref().map(|large| ("large", large.to_json())));
+        fields.extend(self.collecting.as_ref().map(|collecting| ("collecting", collecting.to_json())));
+        json_object(&fields)
     }
 
-    /// One row of a table for people.
+    /// One row of a table for people, and lines below it where there is more to say.
     #[must_use]
     pub fn to_row(&self) -> String {
-        format!(
+        let mut row = format!(
             "{:<17} {:>10.0} {:>8.1} {:>9.2} {:>9.2} {:>9.2} {:>9.0} {:>11.1} {:>6.2} {:>6.2} {:>7.2} {:>8.1} {:>9.1}",
             self.workload,
             self.ops_per_second,
@@ -94,8 +98,26 @@ impl Figures {
             self.cpu_seconds,
             mebibytes(self.peak_rss_bytes),
             mebibytes(self.peak_anon_bytes),
-        )
+        );
+        let more = self.large.iter().map(ToString::to_string).chain(self.collecting.iter().map(ToString::to_string));
+        for line in more.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()) {
+            row.push_str("\n    ");
+            row.push_str(&line);
+        }
+        row
     }
+}
+
+/// An object of JSON whose values are written already.
+pub(crate) fn json_object(fields: &[(&str, String)]) -> String {
+    let mut object = String::from("{");
+    for (place, (name, value)) in fields.iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        // Writing to a string does not fail.
+        let _ = write!(object, "{comma}\"{name}\":{value}");
+    }
+    object.push('}');
+    object
 }
 
 fn mebibytes(bytes: u64) -> f64 {
@@ -103,7 +125,7 @@ fn mebibytes(bytes: u64) -> f64 {
 }
 
 /// A number that JSON can hold.
-fn decimal(value: f64) -> String {
+pub(crate) fn decimal(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "0".to_owned() }
 }
 

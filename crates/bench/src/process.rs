@@ -28,10 +28,32 @@ pub(crate) fn cpu_seconds() -> f64 {
 }
 
 /// Bytes that the process has caused to be written, counted where pages become dirty: a page written many times before
-/// the kernel cleans it counts once. None where the kernel does not tell.
-pub(crate) fn written_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/io").ok()?;
-    field(&text, "write_bytes:")
+/// the kernel cleans it counts once. All are zero where the kernel does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileBytes {
+    pub(crate) written: u64,
+    /// Those of them that never got to the disk, since their file was removed before.
+    pub(crate) cancelled: u64,
+}
+
+impl FileBytes {
+    /// Since the process began.
+    pub(crate) fn so_far() -> Self {
+        let text = fs::read_to_string("/proc/self/io").unwrap_or_default();
+        Self {
+            written: field(&text, "write_bytes:").unwrap_or(0),
+            cancelled: field(&text, "cancelled_write_bytes:").unwrap_or(0),
+        }
+    }
+
+    /// From an earlier count up to now.
+    pub(crate) fn since(earlier: Self) -> Self {
+        let now = Self::so_far();
+        Self {
+            written: now.written.saturating_sub(earlier.written),
+            cancelled: now.cancelled.saturating_sub(earlier.cancelled),
+        }
+    }
 }
 
 /// Most memory that was resident since the last [`reset_peak_rss`], files included.
@@ -52,7 +74,7 @@ pub(crate) fn wait_until_idle() {
         let before = cpu_seconds();
         thread::sleep(IDLE_FOR);
         // Who waits for a disk uses no CPU either, but is not at rest.
-        let rests = cpu_seconds() - before < IDLE_CPU_SECONDS && !waits_for_disk();
+        let rests = cpu_seconds() - before < IDLE_CPU_SECONDS && threads_waiting_for_disk() == 0;
         idle = if rests { idle + 1 } else { 0 };
         if idle == IDLE_WINDOWS {
             return;
@@ -60,11 +82,11 @@ pub(crate) fn wait_until_idle() {
     }
 }
 
-/// Whether a thread of the process waits for a disk at this moment: such a wait is the one that nothing interrupts.
-fn waits_for_disk() -> bool {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else { return false };
-    let mut stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
-    stats.any(|stat| is_uninterruptible(&stat))
+/// Threads of the process that wait for a disk at this moment: such a wait is the one that nothing interrupts.
+pub(crate) fn threads_waiting_for_disk() -> usize {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return 0 };
+    let stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    stats.filter(|stat| is_uninterruptible(stat)).count()
 }
 
 /// Reads the state in a thread's `stat`, behind its name, which may hold anything.

@@ -10,7 +10,8 @@ use std::time::Instant;
 use crate::data::{Permutation, Values, value_pool, write_key};
 use crate::directory::ScratchDir;
 use crate::figures::Figures;
-use crate::process::{AnonymousMemory, cpu_seconds, peak_rss_bytes, reset_peak_rss, wait_until_idle, written_bytes};
+use crate::large::overwrite_large;
+use crate::process::{AnonymousMemory, FileBytes, cpu_seconds, peak_rss_bytes, reset_peak_rss, wait_until_idle};
 use crate::task::{Tally, Task};
 use crate::workload::{Action, Needs};
 use crate::{Error, Parameters, Result, Store, Workload};
@@ -45,16 +46,18 @@ struct Load {
 }
 
 /// What was counted before a workload.
-struct Before {
+#[derive(Debug)]
+pub(crate) struct Before {
     memory: AnonymousMemory,
-    written_bytes: Option<u64>,
+    files: FileBytes,
     cpu_seconds: f64,
 }
 
 /// What the threads of a workload did.
-struct Ran {
-    tally: Tally,
-    seconds: f64,
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) tally: Tally,
+    pub(crate) seconds: f64,
     /// Bytes that a thread beside them wrote.
     written_beside: u64,
 }
@@ -80,6 +83,9 @@ impl<S: Store> Runner<S> {
         }
         self.prepare(workload)?;
         let task = Task::new(workload, &self.parameters, &self.pool);
+        if workload.overwrites_large_values() {
+            return overwrite_large::<S>(&self.dir, workload, &task);
+        }
         let before = Before::count()?;
         let ran = match &self.open {
             Some(opened) => run_on(&opened.store, &task)?,
@@ -168,9 +174,9 @@ impl<S: Store> Runner<S> {
 }
 
 impl Before {
-    fn count() -> Result<Self> {
+    pub(crate) fn count() -> Result<Self> {
         reset_peak_rss();
-        Ok(Self { written_bytes: written_bytes(), cpu_seconds: cpu_seconds(), memory: AnonymousMemory::watch()? })
+        Ok(Self { files: FileBytes::so_far(), cpu_seconds: cpu_seconds(), memory: AnonymousMemory::watch()? })
     }
 }
 
@@ -196,7 +202,7 @@ fn run_opens<S: Store>(dir: &Path, task: &Task<'_>) -> Result<Ran> {
     Ok(Ran { tally, seconds: sum.as_secs_f64(), written_beside: 0 })
 }
 
-fn run_threads(task: &Task<'_>, work: impl Fn(usize) -> Result<Tally> + Sync) -> Result<Ran> {
+pub(crate) fn run_threads(task: &Task<'_>, work: impl Fn(usize) -> Result<Tally> + Sync) -> Result<Ran> {
     let start = Barrier::new(task.threads + 1);
     thread::scope(|scope| {
         let (start, work) = (&start, &work);
@@ -226,17 +232,21 @@ fn run_threads(task: &Task<'_>, work: impl Fn(usize) -> Result<Tally> + Sync) ->
     })
 }
 
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-fn figures(workload: &Workload, task: &Task<'_>, ran: Ran, before: Before, disk_bytes: u64) -> Result<Figures> {
+/// What a workload has cost since `before`, and what it came to.
+pub(crate) fn figures(
+    workload: &Workload,
+    task: &Task<'_>,
+    ran: Ran,
+    before: Before,
+    disk_bytes: u64,
+) -> Result<Figures> {
     let Ran { tally, seconds, written_beside } = ran;
     let cpu_seconds = cpu_seconds() - before.cpu_seconds;
-    let bytes_written = match (before.written_bytes, written_bytes()) {
-        (Some(before), Some(after)) => after.saturating_sub(before),
-        _ => 0,
-    };
+    let bytes_written = FileBytes::since(before.files).written;
     let bytes_put = match task.action {
         Action::ReadWhileWriting => written_beside,
         Action::BareSync => tally.bytes,
@@ -265,9 +275,11 @@ fn figures(workload: &Workload, task: &Task<'_>, ran: Ran, before: Before, disk_
         cpu_seconds,
         peak_rss_bytes: peak_rss_bytes()?,
         peak_anon_bytes: before.memory.peak_bytes()?,
+        large: None,
+        collecting: None,
     })
 }
 
-fn ratio(part: u64, whole: u64) -> f64 {
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

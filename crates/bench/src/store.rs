@@ -66,6 +66,15 @@ pub trait Store: Sync + Sized {
         visit: impl FnMut(&[u8], &[u8]),
     ) -> Result<u64>;
 
+    /// Bytes that collecting overwritten values has written since the store was opened; none where the store does not
+    /// tell, or collects none.
+    ///
+    /// # Errors
+    /// As the store says.
+    fn collected_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Closes the store.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use base::rng::Rng;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -80,14 +81,16 @@ impl<'a> Task<'a> {
             Action::ReadReverse => self.scan_all(store, Direction::Reverse),
             Action::SeekRandom { entries } => self.seek(store, thread, entries),
             Action::Ycsb(mix) => self.ycsb(store, thread, mix),
-            Action::BareSync | Action::Open | Action::OpenAfterKill => {
-                Err(Error::Argument("this workload runs on no open store".to_owned()))
-            }
+            Action::BareSync
+            | Action::Open
+            | Action::OpenAfterKill
+            | Action::OverwriteLarge { .. }
+            | Action::CollectLarge { .. } => Err(Error::Argument("this workload runs on no open store".to_owned())),
         }
     }
 
     /// Sets keys, `batch` of them in a commit.
-    fn fill<S: Store>(
+    pub(crate) fn fill<S: Store>(
         &self,
         store: &S,
         thread: usize,
@@ -298,6 +301,14 @@ impl Tally {
         self.ops += ops;
         self.bytes += bytes;
         self.latencies.lap();
+    }
+
+    /// An operation has ended that took this long.
+    #[inline]
+    pub(crate) fn took(&mut self, latency: Duration, bytes: u64) {
+        self.ops += 1;
+        self.bytes += bytes;
+        self.latencies.record(latency);
     }
 
     /// Adds that of another thread.

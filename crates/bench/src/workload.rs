@@ -13,6 +13,8 @@ const MILLION: u64 = 1_000_000;
 const SYNCED_PART: u64 = 100;
 /// So are seeks, with what is read behind each.
 const SEEK_PART: u64 = 10;
+/// Overwrites of a set of large values, each as many as there are keys.
+const LARGE_PASSES: u64 = 3;
 /// Opening takes as long as thousands of other operations.
 const OPEN_PART: u64 = 5_000;
 const OPENS_MIN: u64 = 20;
@@ -61,12 +63,25 @@ pub(crate) enum Action {
     OpenAfterKill,
     /// Reads and writes, some records more often than others.
     Ycsb(Mix),
+    /// Loads large values and overwrites them, as many as there are three times.
+    OverwriteLarge { popularity: Popularity },
+    /// The same with and without collecting what was overwritten, as fast as can be and at half of that.
+    CollectLarge { popularity: Popularity },
+}
+
+/// How often each key is overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Popularity {
+    /// All alike.
+    Uniform,
+    /// By Zipf's distribution, the popular ones scattered.
+    Zipf,
 }
 
 /// What must be in the store before a workload begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
-    /// There need be no store.
+    /// An empty folder, and no store.
     Nothing,
     /// An empty store.
     Empty,
@@ -84,7 +99,7 @@ impl Workload {
         ["fillseq", "fillrandom", "overwrite", "fillbatch100", "readrandom", "readmissing", "readseq", "seekrandom10"];
 
     /// All workloads, without the variants of threads and sizes.
-    pub const ALL: [&str; 23] = [
+    pub const ALL: [&str; 27] = [
         "fillseq",
         "fillrandom",
         "fillbatch100",
@@ -108,12 +123,22 @@ impl Workload {
         "ycsb-d",
         "ycsb-e",
         "ycsb-f",
+        "overwritelarge-4k",
+        "overwritelarge-4k-zipf",
+        "gc-4k",
+        "gc-4k-zipf",
     ];
 
     /// The name, with what was behind it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it loads and overwrites large values.
+    #[must_use]
+    pub fn overwrites_large_values(&self) -> bool {
+        matches!(self.action, Action::OverwriteLarge { .. } | Action::CollectLarge { .. })
     }
 
     pub(crate) fn threads(&self, parameters: &Parameters) -> usize {
@@ -130,6 +155,7 @@ impl Workload {
     /// How many keys the store holds, or can; without those that are added.
     pub(crate) fn num(&self, parameters: &Parameters) -> u64 {
         match self.value_size {
+            Some(size) if self.overwrites_large_values() => (parameters.load_bytes / (size as u64).max(1)).max(1),
             Some(size) => (u128::from(VALUE_BYTES_PER_MILLION) * u128::from(parameters.num) / u128::from(MILLION))
                 .checked_div(size as u128)
                 .map_or(1, |num| num.clamp(1, u128::from(u64::MAX)) as u64),
@@ -154,13 +180,14 @@ impl Workload {
             Action::Ycsb(mix) if mix.scans() => (num / SEEK_PART).max(1),
             Action::Open => (num / OPEN_PART).max(OPENS_MIN),
             Action::OpenAfterKill => OPENS_AFTER_KILL,
+            Action::OverwriteLarge { .. } | Action::CollectLarge { .. } => num.saturating_mul(LARGE_PASSES),
             _ => num,
         }
     }
 
     pub(crate) fn needs(&self) -> Needs {
         match self.action {
-            Action::BareSync => Needs::Nothing,
+            Action::BareSync | Action::OverwriteLarge { .. } | Action::CollectLarge { .. } => Needs::Nothing,
             Action::FillSequential | Action::FillRandom { .. } | Action::FillSync => Needs::Empty,
             Action::Open => Needs::LoadedClosed,
             Action::OpenAfterKill => Needs::Killed,
@@ -169,9 +196,11 @@ impl Workload {
     }
 
     pub(crate) fn writes(&self) -> bool {
-        use Action::{DeleteRandom, FillRandom, FillSequential, FillSync, Overwrite, ReadWhileWriting, Ycsb};
+        use Action::{CollectLarge, DeleteRandom, FillRandom, FillSequential, FillSync};
+        use Action::{Overwrite, OverwriteLarge, ReadWhileWriting, Ycsb};
         match self.action {
             FillSequential | FillRandom { .. } | FillSync | Overwrite | DeleteRandom | ReadWhileWriting => true,
+            OverwriteLarge { .. } | CollectLarge { .. } => true,
             Ycsb(mix) => mix.writes_percent > 0,
             _ => false,
         }
@@ -230,6 +259,12 @@ fn parse(name: &str) -> Option<Workload> {
             } else if let Some(letter) = base.strip_prefix("ycsb-") {
                 value_size = Some(ycsb::VALUE_SIZE);
                 Action::Ycsb(Mix::of(letter)?)
+            } else if let Some((size, popularity)) = large_values(base, "overwritelarge-") {
+                value_size = Some(size);
+                Action::OverwriteLarge { popularity }
+            } else if let Some((size, popularity)) = large_values(base, "gc-") {
+                value_size = Some(size);
+                Action::CollectLarge { popularity }
             } else {
                 value_size = Some(parse_size(base.strip_prefix("readvalue-")?)?);
                 Action::ReadRandom
@@ -237,6 +272,15 @@ fn parse(name: &str) -> Option<Workload> {
         }
     };
     Some(Workload { name: name.to_owned(), action, threads, value_size })
+}
+
+/// The size of values and how popular they are, behind a prefix.
+fn large_values(name: &str, prefix: &str) -> Option<(usize, Popularity)> {
+    let rest = name.strip_prefix(prefix)?;
+    Some(match rest.strip_suffix("-zipf") {
+        Some(size) => (parse_size(size)?, Popularity::Zipf),
+        None => (parse_size(rest)?, Popularity::Uniform),
+    })
 }
 
 /// A number of bytes; `k` and `m` stand for 1024 of them and 1024 of those.
@@ -278,6 +322,11 @@ mod tests {
         assert_eq!(workload("ycsb-a").operations(&parameters), 524_288);
         assert_eq!((workload("open").operations(&parameters), workload("open").threads(&parameters)), (400, 1));
         assert_eq!(workload("openafterkill").operations(&parameters), 5);
+        let large = workload("overwritelarge-16k-zipf-t2");
+        assert_eq!(large.action, Action::OverwriteLarge { popularity: Popularity::Zipf });
+        assert_eq!((large.threads(&parameters), large.value_size(&parameters)), (2, 16_384));
+        assert_eq!((large.num(&parameters), large.operations(&parameters)), (65_536, 196_608));
+        assert_eq!(workload("gc-1k").action, Action::CollectLarge { popularity: Popularity::Uniform });
     }
 
     #[test]
@@ -293,6 +342,8 @@ mod tests {
             "readvalue",
             "ycsb-g",
             "open-t4",
+            "overwritelarge",
+            "gc-4k-uniform",
         ] {
             let error = name.parse::<Workload>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("there is no workload {name};")), "{error}");

@@ -16,7 +16,7 @@ use crate::{Direction, Error, Result, Store};
 pub(crate) const VALUE_SIZE: usize = 1 << 10;
 const SCAN_ENTRIES_MAX: u64 = 100;
 /// Makes other places of popular records than those of their load.
-const POPULARITY_SEED: u64 = 0x7963_7362;
+pub(crate) const POPULARITY_SEED: u64 = 0x7963_7362;
 
 /// A core workload: so many writes of a hundred operations, reads for the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,8 @@ use clap::Parser;
 const NUM: u64 = 3_000;
 /// Bytes of values of the workloads whose names say how large one is.
 const VALUE_BYTES: u64 = (256 << 20) * NUM / 1_000_000;
+/// Bytes of values that the workloads load which overwrite large ones.
+const LOAD_BYTES: &str = "8388608";
 
 #[derive(Parser)]
 struct CommandLine {
@@ -21,7 +23,14 @@ struct CommandLine {
 }
 
 fn parameters(line: &[&str]) -> Parameters {
-    CommandLine::parse_from([&["bench", "--num", "3000"], line].concat()).arguments.parameters().unwrap()
+    CommandLine::parse_from([&["bench", "--num", "3000", "--load-bytes", LOAD_BYTES], line].concat())
+        .arguments
+        .parameters()
+        .unwrap()
+}
+
+fn load_bytes() -> u64 {
+    LOAD_BYTES.parse().unwrap()
 }
 
 fn run<S: Store>(parameters: Parameters, names: &[&str]) -> Vec<Figures> {
@@ -42,6 +51,7 @@ fn runs_all_workloads<S: Store>() {
             "openafterkill" => 5,
             "ycsb-e" => VALUE_BYTES / 1_024 / 10,
             name if name.starts_with("ycsb-") => VALUE_BYTES / 1_024,
+            name if name.starts_with("overwritelarge-4k") || name.starts_with("gc-4k") => 3 * load_bytes() / 4_096,
             _ => NUM,
         };
         assert_eq!((figures.ops, figures.threads), (expected, 1), "{}", figures.workload);
@@ -144,6 +154,49 @@ fn opens_count_the_time_of_opening_alone() {
     }
 }
 
+#[test]
+fn overwriting_large_values_adds_up() {
+    let names = ["overwritelarge-1k", "overwritelarge-64k-zipf-t2"];
+    for figures in run::<Ratel>(parameters(&[]), &names) {
+        let large = figures.large.as_ref().unwrap();
+        assert!(figures.collecting.is_none());
+        // Each value was written once at the least.
+        assert!(large.load_write_amplification > 0.99 && large.load_write_amplification < 3.0, "{large:?}");
+        assert!(large.overall_write_amplification > 0.99 && figures.write_amplification > 0.99, "{large:?}");
+        assert!(large.overall_bytes_written > 4 * load_bytes() && large.overall_bytes_written > figures.bytes_written);
+        // All live values are there, allocated or, before the first writeback, in the lengths of files.
+        let samples = &large.space_over_time;
+        assert!((1..=41).contains(&samples.len()) && large.apparent_space_steady > 0.99, "{large:?}");
+        assert_eq!(samples.last().copied().map(f64::to_bits), Some(large.space_end.to_bits()));
+        assert!(samples.iter().all(|space| *space <= large.space_max) && large.space_steady <= large.space_max);
+        assert!(large.cores_used > 0.0 && large.load_ops_per_second > 0.0);
+    }
+}
+
+#[test]
+fn collecting_is_measured_at_full_rate_and_at_half_of_it() {
+    let figures = &run::<Ratel>(parameters(&["--threads", "2"]), &["gc-16k"])[0];
+    let collecting = figures.collecting.as_ref().unwrap();
+    assert!(figures.large.is_some() && figures.threads == 2);
+    let half = collecting.fast_ops_per_second_without / 2.0;
+    assert!((collecting.offered_ops_per_second - half).abs() < 1.0, "{collecting:?}");
+    assert!(collecting.fast_kept > 0.0 && collecting.paced_p999_us > 0.0 && collecting.paced_p999_us_without > 0.0);
+    // The last of a thread's operations is due an interval before the time is over.
+    let at_most = 1.0 + 2.0 / figures.ops as f64;
+    for kept in [collecting.paced_kept, collecting.paced_kept_without] {
+        assert!(kept > 0.0 && kept <= at_most * 1.001, "{collecting:?}");
+    }
+}
+
+#[test]
+fn keys_too_short_for_the_load_are_refused() {
+    let mut parameters = parameters(&["--key-size", "2"]);
+    parameters.load_bytes = 128 << 20;
+    let mut runner = Runner::<Ratel>::new(parameters, None).unwrap();
+    let error = runner.run(&"overwritelarge-1k".parse().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("keys of 2 bytes cannot tell 131072 entries apart"), "{error}");
+}
+
 /// A store that forgets what it was told.
 struct Forgetful;
 
@@ -187,7 +240,9 @@ impl Store for Forgetful {
 fn a_store_that_forgets_is_found_out() {
     let mut runner = Runner::<Forgetful>::new(parameters(&[]), None).unwrap();
     let reads = ["readrandom", "readwhilewriting", "readseq", "readreverse", "seekrandom10", "open", "openafterkill"];
-    for name in reads.into_iter().chain(["ycsb-a", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f"]) {
+    for name in
+        reads.into_iter().chain(["ycsb-a", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f", "overwritelarge-4k", "gc-4k"])
+    {
         let error = runner.run(&name.parse().unwrap()).unwrap_err();
         assert!(matches!(error, Error::WrongAnswer(_)), "{name}: {error}");
     }

@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Code, Failure> {
     }
 }
 
-/// Standard output, which gets a line as each workload ends, with a progress line that names the next one.
+/// Standard output, which is flushed as each workload ends, with a progress line that names the next one.
 struct Rows {
     out: StdoutLock<'static>,
     progress: Progress,
@@ -41,14 +41,13 @@ impl Rows {
 
 impl Write for Rows {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.progress.aside(|| self.out.write(bytes))?;
-        let lines = bytes.iter().take(written).filter(|byte| **byte == b'\n').count();
-        (0..lines).for_each(|_| tell_next(&self.progress, &mut self.workloads));
-        Ok(written)
+        self.progress.aside(|| self.out.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.progress.aside(|| self.out.flush())
+        self.progress.aside(|| self.out.flush())?;
+        tell_next(&self.progress, &mut self.workloads);
+        Ok(())
     }
 }
 

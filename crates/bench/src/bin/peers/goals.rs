@@ -15,7 +15,12 @@ pub(crate) fn first_light(workload: &str) -> Option<f64> {
         "readmissing" => 0.5,
         "readseq" | "readreverse" => 0.7,
         "open" | "openafterkill" => 1.0,
-        _ if ["fillvalue-", "readvalue-", "ycsb-"].iter().any(|prefix| base.starts_with(prefix)) => 1.0,
+        _ if ["fillvalue-", "readvalue-", "ycsb-", "overwritelarge-", "gc-"]
+            .iter()
+            .any(|prefix| base.starts_with(prefix)) =>
+        {
+            1.0
+        }
         _ => return None,
     };
     Some(goal)
@@ -31,5 +36,6 @@ mod tests {
         assert_eq!((first_light("fillrandom"), first_light("fillrandom-t4")), (Some(1.2), Some(1.2)));
         assert_eq!((first_light("openafterkill"), first_light("ycsb-e-t4")), (Some(1.0), Some(1.0)));
         assert_eq!((first_light("readvalue-4k"), first_light("fdatasync")), (Some(1.0), None));
+        assert_eq!((first_light("overwritelarge-4k-zipf-t4"), first_light("gc-1k")), (Some(1.0), Some(1.0)));
     }
 }

@@ -20,22 +20,61 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
 }
 
-/// A figure other than the rate.
+/// A figure other than the rate, and where it stands.
 struct Column {
     title: &'static str,
-    field: &'static str,
+    pointer: &'static str,
     unit: f64,
     decimals: usize,
 }
 
-const COLUMNS: [Column; 6] = [
-    Column { title: "p99 us", field: "p99_us", unit: 1.0, decimals: 1 },
-    Column { title: "p99.9 us", field: "p999_us", unit: 1.0, decimals: 1 },
-    Column { title: "written, of data", field: "write_amplification", unit: 1.0, decimals: 2 },
-    Column { title: "space, of data", field: "space_amplification", unit: 1.0, decimals: 2 },
-    Column { title: "CPU s", field: "cpu_seconds", unit: 1.0, decimals: 2 },
-    Column { title: "anonymous MiB", field: "peak_anon_bytes", unit: (1 << 20) as f64, decimals: 0 },
+const COSTS: [Column; 6] = [
+    column("p99 us", "/p99_us", 1),
+    column("p99.9 us", "/p999_us", 1),
+    column("written, of data", "/write_amplification", 2),
+    column("space, of data", "/space_amplification", 2),
+    column("CPU s", "/cpu_seconds", 2),
+    Column { title: "anonymous MiB", pointer: "/peak_anon_bytes", unit: (1 << 20) as f64, decimals: 0 },
 ];
+
+const LARGE_VALUES: [Column; 10] = [
+    column("load MB/s", "/large/load_mb_per_second", 0),
+    column("overwriting MB/s", "/mb_per_second", 0),
+    column("load written, of data", "/large/load_write_amplification", 3),
+    column("all written, of data", "/large/overall_write_amplification", 2),
+    column("steady space, of data", "/large/space_steady", 2),
+    column("most", "/large/space_max", 2),
+    column("at the end", "/large/space_end", 2),
+    column("at rest", "/large/space_settled", 2),
+    column("p99.9 us", "/p999_us", 1),
+    Column { title: "collecting wrote MB", pointer: "/large/collected_bytes", unit: 1e6, decimals: 0 },
+];
+
+const COLLECTING: [Column; 8] = [
+    Column { title: "offered", pointer: "/collecting/offered_ops_per_second", unit: 1e3, decimals: 1 },
+    column("kept", "/collecting/paced_kept", 3),
+    column("kept without", "/collecting/paced_kept_without", 3),
+    column("p99.9 us", "/collecting/paced_p999_us", 1),
+    column("p99.9 us without", "/collecting/paced_p999_us_without", 1),
+    column("not paced, of the rate without", "/collecting/fast_kept", 2),
+    column("bound by", "/large/bound", 0),
+    column("cores used", "/large/cores_used", 2),
+];
+
+const fn column(title: &'static str, pointer: &'static str, decimals: usize) -> Column {
+    Column { title, pointer, unit: 1.0, decimals }
+}
+
+impl Column {
+    fn text(&self, figures: &Value) -> String {
+        let decimals = self.decimals;
+        match figures.pointer(self.pointer) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => format!("{:.decimals$}", number.as_f64().unwrap_or(0.0) / self.unit),
+            _ => "-".to_owned(),
+        }
+    }
+}
 
 /// What a rate is given in: opens as they are, all else in thousands.
 fn unit(workload: &str) -> f64 {
@@ -44,11 +83,7 @@ fn unit(workload: &str) -> f64 {
 
 /// Operations a second.
 pub(crate) fn rate(figures: &Value) -> f64 {
-    number(figures, "ops_per_second")
-}
-
-fn number(figures: &Value, field: &str) -> f64 {
-    figures.get(field).and_then(Value::as_f64).unwrap_or(0.0)
+    figures.get("ops_per_second").and_then(Value::as_f64).unwrap_or(0.0)
 }
 
 impl Row {
@@ -112,21 +147,28 @@ impl Table {
         Ok(())
     }
 
-    fn write_costs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "| workload |")?;
-        for column in &COLUMNS {
+    /// Writes these figures of the rows that have such a part.
+    fn write_columns(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        title: &str,
+        part: Option<&str>,
+        columns: &[Column],
+    ) -> fmt::Result {
+        let has_part = |row: &&Row| part.is_none_or(|part| row.figures.iter().any(|all| all.get(part).is_some()));
+        let rows: Vec<&Row> = self.rows.iter().filter(has_part).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        write!(f, "\n{title} ({}):\n\n| workload |", self.stores.join(" / "))?;
+        for column in columns {
             write!(f, " {} |", column.title)?;
         }
-        writeln!(f, "\n|---|{}", "---:|".repeat(COLUMNS.len()))?;
-        for row in &self.rows {
+        writeln!(f, "\n|---|{}", "---:|".repeat(columns.len()))?;
+        for row in rows {
             write!(f, "| {} |", row.workload)?;
-            for column in &COLUMNS {
-                let decimals = column.decimals;
-                let values: Vec<String> = row
-                    .figures
-                    .iter()
-                    .map(|figures| format!("{:.decimals$}", number(figures, column.field) / column.unit))
-                    .collect();
+            for column in columns {
+                let values: Vec<String> = row.figures.iter().map(|figures| column.text(figures)).collect();
                 write!(f, " {} |", values.join(" / "))?;
             }
             writeln!(f)?;
@@ -139,8 +181,14 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Thousands of operations a second; opens a second:\n")?;
         self.write_rates(f)?;
-        writeln!(f, "\nWhat they cost ({}):\n", self.stores.join(" / "))?;
-        self.write_costs(f)
+        self.write_columns(f, "What they cost", None, &COSTS)?;
+        self.write_columns(f, "Large values that are overwritten", Some("large"), &LARGE_VALUES)?;
+        self.write_columns(
+            f,
+            "The same at half the rate without collecting, in thousands a second, and not paced",
+            Some("collecting"),
+            &COLLECTING,
+        )
     }
 }
 
@@ -168,6 +216,28 @@ mod tests {
         assert!(text.contains("| fillseq | 149 | 100 | **1.49** | 1.5 |\n"), "{text}");
         assert!(text.contains("| fillseq-t4 | 1.50 | 1.00 | 1.50 | 1.5 |\n"), "{text}");
         assert!(text.contains("| 1.50 / 1.50 |"), "{text}");
+    }
+
+    #[test]
+    fn what_only_large_values_have_stands_in_tables_of_its_own() {
+        let mut table = Table::new(&["a".to_owned(), "b".to_owned()]);
+        table.rows = vec![row("fillseq", &[1.0, 2.0])];
+        assert!(!table.to_string().contains("Large values"));
+        let figures = |collected| {
+            serde_json::json!({
+                "ops_per_second": 5.0,
+                "large": { "space_steady": 1.25, "collected_bytes": collected, "bound": "disk" },
+                "collecting": { "paced_kept": 0.998 },
+            })
+        };
+        let figures = vec![figures(Some(7_000_000)), figures(None)];
+        table.rows.push(Row { workload: "gc-4k".to_owned(), figures });
+        let text = table.to_string();
+        let (_, large) = text.split_once("Large values").unwrap();
+        let (large, collecting) = large.split_once("The same at half").unwrap();
+        assert!(large.contains("| 1.25 / 1.25 |") && large.contains("| 7 / - |\n"), "{large}");
+        assert!(collecting.contains("| 0.998 / 0.998 |") && collecting.contains("| disk / disk |"), "{collecting}");
+        assert!(!large.contains("fillseq") && !collecting.contains("fillseq"), "{text}");
     }
 
     #[test]
