@@ -142,9 +142,9 @@ impl Store {
     /// Of every few writes, sees what they hide: garbage that a flush or a compaction will find. A sample that cannot be
     /// read is none: whoever reads the key is told.
     pub(crate) fn sample_hidden<'a>(&self, operations: impl Iterator<Item = Operation<'a>>, version: Version) {
-        let separate_from = self.options.separate_from();
+        let large = self.options.value_threshold as usize;
         for (operation, number) in operations.zip(version..) {
-            let stride = if operation.value.len() >= separate_from { SAMPLE_LARGE } else { SAMPLE_OTHER };
+            let stride = if operation.value.len() >= large { SAMPLE_LARGE } else { SAMPLE_OTHER };
             if number % stride != 0 {
                 continue;
             }
