@@ -37,6 +37,11 @@ pub(crate) enum Command {
     Info(Info),
     /// Reads all tables, and all values that entries point to, and compares their checksums
     Verify(Store),
+    /// Collects garbage of the value log: values that no entry points to any more
+    Gc(Gc),
+    /// Looks after the value log's account of what is garbage
+    #[command(subcommand)]
+    Vlog(Vlog),
     /// Measures how fast this store is here, on workloads that go by db_bench's names
     Bench(bench::Arguments),
 }
@@ -45,6 +50,26 @@ pub(crate) enum Command {
 pub(crate) struct Store {
     /// The store's folder
     pub(crate) store: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// The store's folder
+    pub(crate) store: PathBuf,
+    /// Collects segments of which at least this part is garbage, above 0 and below 1
+    #[arg(long, value_name = "R", default_value_t = 0.5)]
+    pub(crate) discard_ratio: f64,
+    /// Only says what would be collected, by the garbage that is known
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vlog {
+    /// Compares what is taken for garbage with what entries point to, and says what leaked
+    Check(Store),
+    /// The same, and mends what differs
+    Rebuild(Store),
 }
 
 #[derive(Debug, Args)]

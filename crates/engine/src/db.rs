@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use base::{EntryMeta, KeyspaceId, limits};
+use base::{EntryMeta, KeyspaceId, ValueLogHead, limits};
 use lsm_levels::{KeyspaceEdit, NewKeyspace, VersionEdit};
 use txn_oracle::Access as TxnAccess;
 
@@ -336,6 +336,9 @@ impl Handle {
     }
 }
 
+/// A memtable that waits for its flush, and its keyspace.
+type Waiting = (Arc<KeyspaceState>, Arc<MemtableHandle>);
+
 impl Store {
     fn write_one(&self, keyspace: KeyspaceId, key: &[u8], value: &[u8], meta: EntryMeta, expiry: Expiry) -> Result<()> {
         check_sizes(key, value)?;
@@ -424,14 +427,16 @@ impl Store {
 
     /// Switches every memtable that holds anything and waits until those are flushed.
     pub(crate) fn flush_all(&self) -> Result<()> {
-        let waiting = self.switch_all_memtables()?;
+        let (_, waiting) = self.switch_all_memtables()?;
         self.wait_until_flushed(&waiting)
     }
 
-    /// Switches every memtable that holds anything. Returns all that wait for their flush.
-    pub(crate) fn switch_all_memtables(&self) -> Result<Vec<(Arc<KeyspaceState>, Arc<MemtableHandle>)>> {
+    /// Switches every memtable that holds anything. Returns all that wait for their flush, and a position of the value log
+    /// such that what they or tables hold is before it, and what commits write from now on is not.
+    pub(crate) fn switch_all_memtables(&self) -> Result<(ValueLogHead, Vec<Waiting>)> {
         let mut waiting = Vec::new();
         let mut state = self.commit_state.lock();
+        let head = self.value_log.head();
         let keyspaces = self.keyspaces.load_full();
         if keyspaces.iter().any(|keyspace| keyspace.pin().active.is_in_use()) {
             self.begin_log(&mut state)?;
@@ -443,11 +448,11 @@ impl Store {
             let immutables = &keyspace.pin().immutables;
             waiting.extend(immutables.iter().map(|memtable| (Arc::clone(keyspace), Arc::clone(memtable))));
         }
-        Ok(waiting)
+        Ok((head, waiting))
     }
 
-    fn wait_until_flushed(&self, waiting: &[(Arc<KeyspaceState>, Arc<MemtableHandle>)]) -> Result<()> {
-        let is_flushed = |(keyspace, memtable): &(Arc<KeyspaceState>, Arc<MemtableHandle>)| {
+    pub(crate) fn wait_until_flushed(&self, waiting: &[Waiting]) -> Result<()> {
+        let is_flushed = |(keyspace, memtable): &Waiting| {
             !keyspace.pin().immutables.iter().any(|other| Arc::ptr_eq(other, memtable))
         };
         let began = self.workers.progress();

@@ -32,7 +32,7 @@ pub use counters::CounterValues;
 pub use db::Db;
 pub use entry::Entry;
 pub use error::{CommitOutcome, Error, ErrorKind, Result};
-pub use gc::{AutoGc, Gc, GcOptions, GcPaused, GcPolicy, GcReport, GcStatus, GcVerdict, SegmentStatus};
+pub use gc::{AutoGc, GarbageCheck, Gc, GcOptions, GcPaused, GcPolicy, GcReport, GcStatus, GcVerdict, SegmentStatus};
 pub use health::Health;
 pub use keyspace::{Keyspace, KeyspaceInfo, KeyspaceOptions};
 pub use lsm_levels::{LevelInfo, LevelTraffic};

@@ -5,9 +5,10 @@
 //! header details := dead records u64 | their bytes u64
 //! body           := offset varint, then for each further one the distance from that before varint
 //! ```
-//! A dead set only grows, and is replaced whole, so applying the same deaths twice changes nothing and a crash leaves
+//! A dead set only grows, but for a repair, and is replaced whole, so applying the same deaths twice changes nothing and a crash leaves
 //! the old set or the new one. It carries its segment's companion id: a set of another life is refused.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use base::{Corruption, StoreId, varint};
@@ -77,6 +78,22 @@ impl DeadSet {
         self.offsets.extend(fresh.iter().map(|(offset, _)| *offset));
         self.offsets.sort_unstable();
         (self.offsets.len() - before) as u64
+    }
+
+    /// Removes records given by position and length, and says how many were dead.
+    pub(crate) fn remove(&mut self, records: &[(u32, u32)]) -> u64 {
+        let before = self.offsets.len();
+        let lengths: BTreeMap<u32, u32> = records.iter().copied().collect();
+        let mut removed = 0;
+        self.offsets.retain(|offset| match lengths.get(offset) {
+            Some(len) => {
+                removed += u64::from(*len);
+                false
+            }
+            None => true,
+        });
+        self.bytes = self.bytes.saturating_sub(removed);
+        (before - self.offsets.len()) as u64
     }
 
     /// Reads the dead set of a segment; `None` where it has none.

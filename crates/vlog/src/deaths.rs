@@ -92,6 +92,41 @@ impl ValueLog {
         self.kill(self.places_of(dead)?)
     }
 
+    /// Takes records off the dead sets, durably: the repair of what no death can have said. Those that are not dead, or
+    /// are gone, stay so.
+    ///
+    /// # Errors
+    /// As [`mark_dead`](Self::mark_dead).
+    pub fn mark_alive(&self, alive: &[ValuePointer]) -> Result<()> {
+        self.check_writable()?;
+        let _live_tickets = self.dying.lock();
+        let set = self.segments();
+        for (id, records) in self.places_of(alive)? {
+            let Some(segment) = set.segment(id) else { continue };
+            let mut dead = self.load_dead_set(segment)?;
+            if dead.remove(&records) > 0 {
+                dead.write(&*self.vfs, &self.dir, self.options.store, segment.header())?;
+                self.vfs.sync_dir(&self.dir)?;
+                segment.tally().note_dead_set(&dead);
+            }
+        }
+        Ok(())
+    }
+
+    /// What live tickets have announced, ascending by segment and offset: dead, or about to be.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] where a list is missing or damaged, [`Error::Vfs`] where the system could not read.
+    pub fn pending_deaths(&self) -> Result<Vec<ValuePointer>> {
+        let live_tickets = self.dying.lock();
+        let mut dead = Vec::new();
+        for ticket in live_tickets.iter() {
+            death_list::read(&*self.vfs, &self.dir, self.options.store, *ticket, &mut dead)?;
+        }
+        dead.sort_unstable_by_key(|pointer| (pointer.segment, pointer.offset));
+        Ok(dead)
+    }
+
     /// Marks dead every record at or above `above` that is not among `referenced`, for after a crash: `above` is the
     /// head that was noted when the oldest log was made that was replayed, `referenced` what the entries of those logs
     /// point to, skipped ones included. For the time between [`finish_recovery`](Self::finish_recovery) and the first

@@ -13,6 +13,7 @@ mod crash;
 mod files;
 mod folder;
 mod full;
+mod garbage;
 mod lines;
 mod memory;
 mod points;

@@ -6,6 +6,7 @@ mod collector;
 mod found;
 mod pace;
 mod policy;
+mod repair;
 mod status;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::{Db, Error, Result};
 pub(crate) use found::Garbage;
 pub(crate) use pace::GcPace;
 pub use policy::{AutoGc, GcPolicy};
+pub use repair::GarbageCheck;
 pub use status::{GcStatus, GcVerdict, SegmentStatus};
 
 /// What one call of [`Gc::run_once`] collects.

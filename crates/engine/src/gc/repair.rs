@@ -1,0 +1,218 @@
+//! Compares what the value log takes for dead with what the tree points to, and mends what differs.
+//!
+//! Dead sets are exact by construction; this is for after a fault that no construction covers, such as a file that was
+//! put back from elsewhere. A record is judged only if its entry, had it one, is known to be in a table by then: below the
+//! head that the switch of all memtables noted, against views pinned after their flush. What was taken for dead is
+//! read before those views are pinned: a value that dies meanwhile is neither leaked nor taken for dead too early.
+//!
+//! Memory is bounded: segments are compared a few million records at a time, each time with the tables that point to
+//! them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use base::{Cursor, EntryKind, EntryRef, PointerPayload, SegmentId, ValueLogHead, ValuePointer};
+use sstable::CursorOptions;
+use vlog::SegmentStatistics;
+
+use crate::gc::Gc;
+use crate::read::{Source, bad_entry};
+use crate::store::Store;
+use crate::super_version::SuperVersion;
+use crate::{Error, ErrorKind, Result};
+
+/// Records compared at a time.
+const RECORDS_AT_A_TIME: u64 = 4 << 20;
+
+/// How dead sets and tree compare. From [`Gc::check`] and [`Gc::rebuild`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GarbageCheck {
+    /// Records that were compared.
+    pub records: u64,
+    /// Those that an entry points to.
+    pub live_records: u64,
+    /// Those that no entry points to and that are taken for dead, as they should.
+    pub dead_records: u64,
+    /// Leaked: no entry points to them, and yet they are not taken for dead.
+    pub leaked_records: u64,
+    /// Their bytes.
+    pub leaked_bytes: u64,
+    /// In danger: an entry points to them, and yet they are taken for dead.
+    pub endangered_records: u64,
+    /// Their bytes.
+    pub endangered_bytes: u64,
+    /// Entries that point to no record at all: their values are lost.
+    pub dangling_entries: u64,
+}
+
+impl GarbageCheck {
+    /// Whether everything is as it should be.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        (self.leaked_records, self.endangered_records, self.dangling_entries) == (0, 0, 0)
+    }
+}
+
+impl Gc {
+    /// Compares the dead sets of the value log with the tree, after a flush where the store is open for writing. Costs a
+    /// read of the tables that point to values and of all hint files; values are not read.
+    ///
+    /// Where the store is open for reading only, and was not closed in order, values of commits that did not come to an end
+    /// count as leaked: opening it for writing marks them.
+    ///
+    /// # Errors
+    /// When a table, hint file or dead set cannot be read or is damaged,
+    /// [`Stalled`](crate::ErrorKind::Stalled) while a collection runs.
+    pub fn check(&self) -> Result<GarbageCheck> {
+        self.handle.check_readable()?;
+        self.handle.compare_garbage(|_, _| Ok(()))
+    }
+
+    /// As [`check`](Self::check), and mends what differs: what leaked is noted as dead, what is in danger is not any more.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), and when the store cannot be written to.
+    pub fn rebuild(&self) -> Result<GarbageCheck> {
+        self.handle.check_writable()?;
+        self.handle.compare_garbage(|leaked, endangered| {
+            self.handle.value_log.mark_dead(leaked)?;
+            Ok(self.handle.value_log.mark_alive(endangered)?)
+        })
+    }
+}
+
+/// What was taken for dead before the views were pinned, of a few segments.
+struct Taken {
+    segment: SegmentId,
+    dead: vlog::DeadSet,
+}
+
+impl Store {
+    /// `mend` is given what leaked and what is in danger, a few segments at a time.
+    fn compare_garbage(
+        &self,
+        mut mend: impl FnMut(&[ValuePointer], &[ValuePointer]) -> Result<()>,
+    ) -> Result<GarbageCheck> {
+        let Some(_turn) = self.garbage.take_turn() else {
+            return Err(Error::new(ErrorKind::Stalled, "a collection of garbage is running; try again after it"));
+        };
+        let head = self.flush_up_to_head()?;
+        let mut check = GarbageCheck::default();
+        let mut segments = self.value_log.statistics().into_iter().peekable();
+        while segments.peek().is_some() {
+            let mut some = Vec::new();
+            let mut records = 0;
+            while let Some(of) = segments.next_if(|of| some.is_empty() || records + of.records <= RECORDS_AT_A_TIME) {
+                records += of.records;
+                some.push(of);
+            }
+            let (leaked, endangered) = self.compare_segments(&some, head, &mut check)?;
+            mend(&leaked, &endangered)?;
+        }
+        Ok(check)
+    }
+
+    /// A position below which every record that has an entry has it in a table, or in a view pinned from now on.
+    fn flush_up_to_head(&self) -> Result<ValueLogHead> {
+        if self.is_read_only_open() {
+            return Ok(self.value_log.head());
+        }
+        let (head, waiting) = self.switch_all_memtables()?;
+        self.wait_until_flushed(&waiting)?;
+        Ok(head)
+    }
+
+    fn compare_segments(
+        &self,
+        segments: &[SegmentStatistics],
+        head: ValueLogHead,
+        check: &mut GarbageCheck,
+    ) -> Result<(Vec<ValuePointer>, Vec<ValuePointer>)> {
+        let dead_of = |of: &SegmentStatistics| {
+            let segment = of.segment;
+            self.value_log.dead_set(segment).map(|dead| Taken { segment, dead })
+        };
+        let taken: Vec<Taken> = segments.iter().map(dead_of).collect::<vlog::Result<_>>()?;
+        let pending = self.value_log.pending_deaths()?;
+        let views: Vec<Arc<SuperVersion>> = self.keyspaces.load().iter().map(|keyspace| keyspace.pin_owned()).collect();
+        let set = self.value_log.segments();
+        let holders = segments.iter().filter_map(|of| set.segment(of.segment));
+        let wanted: BTreeSet<SegmentId> = holders.flat_map(|holder| holder.addresses().iter().copied()).collect();
+        let mut referenced = Vec::new();
+        for view in &views {
+            pointers_of(view, &wanted, &mut referenced)?;
+        }
+        referenced.sort_unstable_by_key(|pointer| (pointer.segment, pointer.offset));
+        referenced.dedup();
+        let (mut leaked, mut endangered, mut met) = (Vec::new(), Vec::new(), 0);
+        for Taken { segment, dead } in &taken {
+            let mut entries = self.value_log.entries(*segment)?;
+            while let Some(entry) = entries.next()? {
+                let pointer = entry.pointer;
+                let is_referenced = referenced.binary_search_by_key(&place(&pointer), place).is_ok();
+                met += u64::from(is_referenced);
+                if (ValueLogHead { segment: pointer.segment, offset: pointer.offset }) >= head {
+                    continue;
+                }
+                check.records += 1;
+                let is_dead =
+                    dead.contains(entry.position) || pending.binary_search_by_key(&place(&pointer), place).is_ok();
+                match (is_referenced, is_dead) {
+                    (true, false) => check.live_records += 1,
+                    (false, true) => check.dead_records += 1,
+                    (false, false) => {
+                        check.leaked_records += 1;
+                        check.leaked_bytes += u64::from(pointer.len);
+                        leaked.push(pointer);
+                    }
+                    (true, true) => {
+                        check.endangered_records += 1;
+                        check.endangered_bytes += u64::from(pointer.len);
+                        endangered.push(pointer);
+                    }
+                }
+            }
+        }
+        check.dangling_entries += (referenced.len() as u64).saturating_sub(met);
+        Ok((leaked, endangered))
+    }
+}
+
+fn place(pointer: &ValuePointer) -> (SegmentId, u32) {
+    (pointer.segment, pointer.offset)
+}
+
+/// Adds every pointer of a view, old versions included, whose address is wanted.
+fn pointers_of(view: &SuperVersion, wanted: &BTreeSet<SegmentId>, pointers: &mut Vec<ValuePointer>) -> Result<()> {
+    let mut add = |encoded: &[u8]| -> Result<()> {
+        let entry = EntryRef::decode(encoded).map_err(bad_entry)?;
+        if entry.meta.kind == EntryKind::Pointer {
+            let pointer = PointerPayload::decode(entry.payload).map_err(bad_entry)?.pointer;
+            if wanted.contains(&pointer.segment) {
+                pointers.push(pointer);
+            }
+        }
+        Ok(())
+    };
+    for memtable in view.memtables() {
+        let mut cursor = Source::Memtable(memtable.table.cursor());
+        cursor.seek_to_first()?;
+        while cursor.valid() {
+            add(cursor.value())?;
+            cursor.next()?;
+        }
+    }
+    for (_, table) in view.version.all_tables() {
+        if !table.table().segments().iter().any(|segment| wanted.contains(segment)) {
+            continue;
+        }
+        let mut cursor = table.table().cursor(CursorOptions { fill_cache: false, read_ahead: true });
+        cursor.seek_to_first()?;
+        while cursor.valid() {
+            add(cursor.value())?;
+            cursor.next()?;
+        }
+    }
+    Ok(())
+}
