@@ -14,6 +14,7 @@ mod codegen;
 mod coverage;
 mod first_run;
 mod fuzz;
+mod peers;
 mod step;
 
 use std::env;
@@ -56,7 +57,7 @@ fn run(chore: &str, arguments: &[String]) -> Result<(), Failure> {
         "fuzz" => fuzz::run(arguments),
         "soak" => soak(arguments),
         "codegen" => codegen::run(arguments),
-        "peers" => peers(arguments),
+        "peers" => peers::run(arguments),
         "coverage" => coverage::run(arguments),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
@@ -69,18 +70,6 @@ fn run(chore: &str, arguments: &[String]) -> Result<(), Failure> {
 /// The runner itself checks the arguments, and its exit code says whether anything was lost.
 fn soak(arguments: &[String]) -> Result<(), Failure> {
     let step = program("soak", "stress").args(["--", "soak"]);
-    with_arguments(step, arguments).run()
-}
-
-fn peers(arguments: &[String]) -> Result<(), Failure> {
-    // Before minutes of building that would end with an error of the linker.
-    if !Step::new("peers", "cc").args(["-shared", "-o", "/dev/null", "-lleveldb"]).succeeds_silently() {
-        return Err(Failure::step(
-            "peers",
-            "cc cannot link with LevelDB: install its library (Debian: libleveldb-dev)",
-        ));
-    }
-    let step = program("peers", "bench").args(["--features", "peers", "--"]);
     with_arguments(step, arguments).run()
 }
 

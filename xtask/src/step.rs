@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use crate::root;
@@ -32,8 +33,7 @@ pub(crate) fn cargo(name: &'static str) -> Step {
 pub(crate) fn program(name: &'static str, package: &str) -> Step {
     let mut step = cargo(name).args(["run", "--quiet", "--release", "--package", package, "--manifest-path"]);
     step.command.arg(root().join("Cargo.toml"));
-    step.command.current_dir(".");
-    step
+    step.current_dir(Path::new("."))
 }
 
 impl Step {
@@ -45,6 +45,11 @@ impl Step {
 
     pub(crate) fn args<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         self.command.args(arguments);
+        self
+    }
+
+    pub(crate) fn current_dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
         self
     }
 
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn a_program_finds_paths_where_its_caller_does() {
         let folder = |step: Step| step.command.get_current_dir().map(std::path::Path::to_owned);
-        assert_eq!(folder(program("soak", "stress")).as_deref(), Some(std::path::Path::new(".")));
+        assert_eq!(folder(program("soak", "stress")).as_deref(), Some(Path::new(".")));
         assert_eq!(folder(cargo("tests")).as_deref(), Some(root()));
     }
 }

@@ -49,7 +49,7 @@ impl Error {
         Self::Output(source)
     }
 
-    #[cfg(any(feature = "fjall", feature = "leveldb"))]
+    #[cfg(any(feature = "badger", feature = "fjall", feature = "leveldb", feature = "rocksdb"))]
     pub(crate) fn peer(store: &'static str, error: impl std::fmt::Display) -> Self {
         Self::Peer { store, message: error.to_string() }
     }

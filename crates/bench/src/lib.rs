@@ -11,7 +11,7 @@ mod large_figures;
 mod latency;
 mod opening;
 mod pacing;
-#[cfg(any(feature = "fjall", feature = "leveldb"))]
+#[cfg(any(feature = "badger", feature = "fjall", feature = "leveldb", feature = "rocksdb"))]
 pub mod peers;
 mod process;
 mod ratel;

@@ -113,6 +113,34 @@ fn this_store_scans_as_a_map_does() {
 fn fjall_runs_all_workloads_and_scans_as_a_map_does() {
     runs_all_workloads::<bench::peers::fjall::Fjall>();
     scans_agree_with_a_map::<bench::peers::fjall::Fjall>("fjall");
+    runs_all_workloads::<bench::peers::fjall::Fjall<true>>();
+    scans_agree_with_a_map::<bench::peers::fjall::Fjall<true>>("fjall-kv");
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn rocksdb_runs_all_workloads_and_scans_as_a_map_does() {
+    runs_all_workloads::<bench::peers::rocksdb::RocksDb<false>>();
+    scans_agree_with_a_map::<bench::peers::rocksdb::RocksDb<false>>("rocksdb");
+}
+
+#[cfg(feature = "badger")]
+#[test]
+fn badger_runs_all_workloads_and_scans_as_a_map_does() {
+    runs_all_workloads::<bench::peers::badger::Badger<true>>();
+    scans_agree_with_a_map::<bench::peers::badger::Badger<true>>("badger");
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn rocksdb_tells_what_collecting_wrote() {
+    use bench::peers::rocksdb::RocksDb;
+
+    let mut parameters = parameters(&[]);
+    // A flush for every quarter of the load, so that there is something to collect.
+    parameters.write_buffer_bytes = 2 << 20;
+    let figures = &run::<RocksDb<true>>(parameters, &["overwritelarge-4k"])[0];
+    assert!(figures.large.as_ref().unwrap().collected_bytes > Some(1 << 20), "{figures:?}");
 }
 
 #[cfg(feature = "leveldb")]

@@ -2,29 +2,39 @@
 
 use std::path::Path;
 
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, config::CompressionPolicy};
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+    config::CompressionPolicy,
+};
 
+use super::SEPARATED_FROM_BYTES;
 use crate::{Compression, Direction, Error, Parameters, Result, Store};
 
 /// The lock file that this is built with.
 const LOCK: &str = include_str!("../../../../Cargo.lock");
 
-/// Fjall with one keyspace.
-pub struct Fjall {
+/// Fjall with one keyspace, whose large values may be kept apart.
+pub struct Fjall<const SEPARATED: bool = false> {
     database: Database,
     keyspace: Keyspace,
 }
 
-impl Store for Fjall {
-    const NAME: &'static str = "fjall";
+impl<const SEPARATED: bool> Store for Fjall<SEPARATED> {
+    const NAME: &'static str = if SEPARATED { "fjall-kv" } else { "fjall" };
 
     fn about(parameters: &Parameters) -> String {
         let compression = match parameters.compression {
             Compression::None => "none",
+            _ if SEPARATED => "LZ4 from the third level on and of separated values",
             _ => "LZ4 from the third level on",
         };
+        let separation = if SEPARATED {
+            format!("; values from {SEPARATED_FROM_BYTES} bytes on in blob files, collected as by default")
+        } else {
+            String::new()
+        };
         format!(
-            "{}; compression: {compression}; a commit is one write call to the journal; cache: blocks",
+            "{}; compression: {compression}; a commit is one write call to the journal; cache: blocks{separation}",
             locked_version(LOCK, "fjall").unwrap_or("of unknown version")
         )
     }
@@ -37,6 +47,7 @@ impl Store for Fjall {
             Compression::None => options.data_block_compression_policy(CompressionPolicy::all(CompressionType::None)),
             other => return Err(error(format!("there is no {other:?} compression"))),
         };
+        let options = options.with_kv_separation(SEPARATED.then(|| separation(parameters)));
         let keyspace = database.keyspace("default", || options).map_err(error)?;
         Ok(Self { database, keyspace })
     }
@@ -86,7 +97,18 @@ impl Store for Fjall {
     }
 }
 
-impl Fjall {
+/// Fjall's defaults, but for what the parameters say.
+fn separation(parameters: &Parameters) -> KvSeparationOptions {
+    let options = KvSeparationOptions::default().separation_threshold(SEPARATED_FROM_BYTES as u32);
+    let options = match parameters.compression {
+        Compression::None => options.compression(CompressionType::None),
+        _ => options,
+    };
+    // Compactions rewrite the oldest part of the stale blob files; without any, only files without a live value go.
+    if parameters.collects_values { options } else { options.age_cutoff(0.0) }
+}
+
+impl<const SEPARATED: bool> Fjall<SEPARATED> {
     fn persist(&self, sync: bool) -> Result<()> {
         if sync { self.database.persist(PersistMode::SyncData).map_err(error) } else { Ok(()) }
     }
@@ -113,7 +135,7 @@ fn walk(entries: impl Iterator<Item = fjall::Guard>, limit: u64, mut visit: impl
 }
 
 fn error(error: impl std::fmt::Display) -> Error {
-    Error::peer(Fjall::NAME, error)
+    Error::peer(<Fjall>::NAME, error)
 }
 
 #[cfg(test)]
@@ -125,6 +147,6 @@ mod tests {
         let lock = "[[package]]\nname = \"fjall-x\"\nversion = \"1.0.0\"\n\n[[package]]\nname = \"fjall\"\nversion = \"3.1.4\"\n";
         assert_eq!(locked_version(lock, "fjall"), Some("3.1.4"));
         assert_eq!(locked_version(lock, "sled"), None);
-        assert!(Fjall::about(&Parameters::default()).starts_with("3."));
+        assert!(<Fjall>::about(&Parameters::default()).starts_with("3."));
     }
 }

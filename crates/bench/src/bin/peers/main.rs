@@ -9,9 +9,13 @@
 mod goals;
 mod table;
 
-use std::io;
+use std::io::{self, StdoutLock};
 use std::process::{Command, ExitCode, Stdio};
 
+#[cfg(feature = "badger")]
+use bench::peers::badger::Badger;
+#[cfg(feature = "rocksdb")]
+use bench::peers::rocksdb::RocksDb;
 use bench::peers::{fjall::Fjall, leveldb::LevelDb};
 use bench::{Arguments, Parameters, Ratel, Store, Workload};
 use clap::Parser;
@@ -26,8 +30,9 @@ struct CommandLine {
     #[command(flatten)]
     arguments: Arguments,
 
-    /// Stores to compare; the first one is compared with the best of the others
-    #[arg(long, value_name = "STORE", value_delimiter = ',', default_values = STORES)]
+    /// Stores to compare; the first one is compared with the best of the others. There are ratel, fjall, leveldb and,
+    /// with values kept apart, fjall-kv, rocksdb-blob, rocksdb-blob-tuned, badger2 and badger2-tuned
+    #[arg(long, value_name = "STORE", value_delimiter = ',', default_values = DEFAULT_STORES)]
     stores: Vec<String>,
 
     /// Times that each workload runs on each store; the run with the median rate counts, of an even number the slower
@@ -40,7 +45,44 @@ struct CommandLine {
     child: Option<String>,
 }
 
-const STORES: [&str; 3] = [Ratel::NAME, Fjall::NAME, LevelDb::NAME];
+const DEFAULT_STORES: [&str; 3] = [Ratel::NAME, <Fjall>::NAME, LevelDb::NAME];
+
+/// A store that can be measured.
+struct Kind {
+    name: &'static str,
+    about: fn(&Parameters) -> String,
+    run: fn(&Arguments, &mut StdoutLock<'static>) -> bench::Result<()>,
+}
+
+impl Kind {
+    fn of<S: Store>() -> Self {
+        Self { name: S::NAME, about: S::about, run: |arguments, out| bench::run::<S>(arguments, out) }
+    }
+
+    fn all() -> Vec<Self> {
+        vec![
+            Self::of::<Ratel>(),
+            Self::of::<Fjall>(),
+            Self::of::<LevelDb>(),
+            Self::of::<Fjall<true>>(),
+            #[cfg(feature = "rocksdb")]
+            Self::of::<RocksDb<false>>(),
+            #[cfg(feature = "rocksdb")]
+            Self::of::<RocksDb<true>>(),
+            #[cfg(feature = "badger")]
+            Self::of::<Badger<false>>(),
+            #[cfg(feature = "badger")]
+            Self::of::<Badger<true>>(),
+        ]
+    }
+
+    fn named(name: &str) -> Result<Self, String> {
+        let all = Self::all();
+        let known: Vec<_> = all.iter().map(|kind| kind.name).collect();
+        let unknown = format!("there is no store {name}; there are {}", known.join(", "));
+        all.into_iter().find(|kind| kind.name == name).ok_or(unknown)
+    }
+}
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
@@ -58,27 +100,11 @@ fn main() -> ExitCode {
 }
 
 fn measure_here(store: &str, arguments: &Arguments) -> Result<(), String> {
-    let out = &mut io::stdout().lock();
-    let result = match store {
-        Ratel::NAME => bench::run::<Ratel>(arguments, out),
-        Fjall::NAME => bench::run::<Fjall>(arguments, out),
-        LevelDb::NAME => bench::run::<LevelDb>(arguments, out),
-        _ => return Err(no_such_store(store)),
-    };
-    result.map_err(|error| error.to_string())
+    (Kind::named(store)?.run)(arguments, &mut io::stdout().lock()).map_err(|error| error.to_string())
 }
 
 fn about(store: &str, parameters: &Parameters) -> Result<String, String> {
-    match store {
-        Ratel::NAME => Ok(Ratel::about(parameters)),
-        Fjall::NAME => Ok(Fjall::about(parameters)),
-        LevelDb::NAME => Ok(LevelDb::about(parameters)),
-        _ => Err(no_such_store(store)),
-    }
-}
-
-fn no_such_store(store: &str) -> String {
-    format!("there is no store {store}; there are {}", STORES.join(", "))
+    Ok((Kind::named(store)?.about)(parameters))
 }
 
 fn compare(command_line: &CommandLine) -> Result<(), String> {
@@ -186,10 +212,22 @@ mod tests {
     #[test]
     fn every_store_comes_first_as_often_as_any_other() {
         let first = |round| {
-            let mut stores = STORES;
+            let mut stores = DEFAULT_STORES;
             first_in_turn(&mut stores, round);
             stores[0]
         };
-        assert_eq!([first(0), first(1), first(2), first(3)], [STORES[0], STORES[1], STORES[2], STORES[0]]);
+        assert_eq!(
+            [first(0), first(1), first(2), first(3)],
+            [DEFAULT_STORES[0], DEFAULT_STORES[1], DEFAULT_STORES[2], DEFAULT_STORES[0]]
+        );
+    }
+
+    #[test]
+    fn stores_are_known_by_names_of_their_own() {
+        let names: std::collections::BTreeSet<_> = Kind::all().iter().map(|kind| kind.name).collect();
+        assert_eq!(names.len(), Kind::all().len());
+        assert!(names.iter().all(|name| Kind::named(name).is_ok_and(|kind| kind.name == *name)));
+        assert!(DEFAULT_STORES.iter().all(|name| names.contains(name)));
+        assert!(Kind::named("sled").is_err_and(|error| error.starts_with("there is no store sled; there are ratel")));
     }
 }
