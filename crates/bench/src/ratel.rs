@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use engine::{Db, Durability, Options, Read, ScanOptions, WriteBatch, WriteOptions};
+use engine::{Db, Durability, GcPolicy, Options, Read, ScanOptions, WriteBatch, WriteOptions};
 
 use crate::{Compression, Direction, Parameters, Result, Store};
 
@@ -25,7 +25,8 @@ impl Store for Ratel {
         let version = env!("CARGO_PKG_VERSION");
         format!(
             "{version}; compression: {compression}; a commit is copied into a mapped log; cache: blocks that were \
-             compressed, others are read where they are mapped"
+             compressed, others are read where they are mapped; values from 1024 bytes on in the value log, collected as \
+             by default"
         )
     }
 
@@ -39,6 +40,9 @@ impl Store for Ratel {
             Compression::Zstd => options.compression(engine::Compression::Zstd { level: 1 }),
             Compression::Adaptive => options.compression(engine::Compression::Adaptive),
         };
+        if !parameters.collects_values {
+            options = options.gc(GcPolicy::Manual);
+        }
         Ok(Self { db: options.open(dir)? })
     }
 
@@ -94,6 +98,10 @@ impl Store for Ratel {
         Ok(visited)
     }
 
+    fn collected_bytes(&self) -> Result<Option<u64>> {
+        Ok(Some(self.db.gc().status().bytes_rewritten))
+    }
+
     fn close(self) -> Result<()> {
         Ok(self.db.close()?)
     }
@@ -101,4 +109,46 @@ impl Store for Ratel {
 
 fn options(sync: bool) -> WriteOptions {
     WriteOptions::new().durability(if sync { Durability::Sync } else { Durability::Os })
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::{GcOptions, GcVerdict};
+
+    use super::*;
+    use crate::directory::ScratchDir;
+
+    #[test]
+    fn values_are_collected_unless_the_parameters_say_otherwise() {
+        let dir = ScratchDir::create(None).unwrap();
+        let store = |collects_values| {
+            Ratel::open(dir.path(), &Parameters { collects_values, ..Parameters::default() }).unwrap()
+        };
+        // Closing seals the segment.
+        let first = store(false);
+        first.put(b"key", &[1; 4_096], false).unwrap();
+        first.close().unwrap();
+        for (collects_values, expected) in [(false, GcVerdict::ManualOnly), (true, GcVerdict::LittleGarbage)] {
+            let store = store(collects_values);
+            assert_eq!(store.db.gc().status().segments[0].verdict, expected);
+            store.close().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_collecting_wrote_is_told() {
+        let dir = ScratchDir::create(None).unwrap();
+        let parameters = Parameters { collects_values: false, ..Parameters::default() };
+        let store = Ratel::open(dir.path(), &parameters).unwrap();
+        for key in [b"live", b"dead", b"dead"] {
+            store.put(key, &[1; 4_096], false).unwrap();
+        }
+        store.close().unwrap();
+        let store = Ratel::open(dir.path(), &parameters).unwrap();
+        assert_eq!(store.collected_bytes().unwrap(), Some(0));
+        let report = store.db.gc().run_once(GcOptions::new().discard_ratio(0.3).find_garbage(true)).unwrap();
+        assert!(report.bytes_rewritten >= 2 * 4_096, "{report:?}");
+        assert_eq!(store.collected_bytes().unwrap(), Some(report.bytes_rewritten));
+        store.close().unwrap();
+    }
 }
