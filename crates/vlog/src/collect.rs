@@ -15,6 +15,7 @@ use base::checksum::Hasher;
 use base::sync::Arc;
 use base::sync::atomic::Ordering;
 use base::{InternalKeyRef, SegmentId, ValueLogHead, ValuePointer};
+use bytes::Bytes;
 use vfs::AppendFile;
 
 use crate::dead_set::DeadSet;
@@ -33,6 +34,9 @@ use crate::{Error, Result, Segment, ValueLog};
 
 /// Copied records are written in pieces of about this many bytes; a longer record is a piece of its own.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// Survivors are read together while no more than this many dead bytes lie between two of them.
+const READ_THROUGH_BYTES: u32 = 8 << 10;
 
 /// How a collection gives way and tells of itself.
 pub struct CollectContext<'a> {
@@ -81,9 +85,10 @@ pub struct Collection {
 struct Survivor {
     origin: Origin,
     len: u32,
-    /// Which of the segments that are collected holds it, and where.
+    /// Which of the segments that are collected holds it, and from where to where, address included.
     source: u32,
     position: u32,
+    end: u32,
 }
 
 /// The new segment, durable and not listed.
@@ -193,6 +198,7 @@ impl ValueLog {
             }
             let mut dead = dead.offsets().iter().copied().peekable();
             let mut entries = self.entries(segment.id())?;
+            let origin_len = segment.header().content.origin_len();
             while let Some(entry) = entries.next()? {
                 while dead.next_if(|dead| *dead < entry.position).is_some() {}
                 if dead.next_if_eq(&entry.position).is_some() {
@@ -201,7 +207,9 @@ impl ValueLog {
                 let ValuePointer { segment, len, offset } = entry.pointer;
                 let origin = Origin { segment, offset };
                 end += u64::from(len) + ORIGIN_LEN as u64;
-                survivors.push(Survivor { origin, len, source: source as u32, position: entry.position });
+                let position = entry.position;
+                let stored_end = position.saturating_add(len).saturating_add(origin_len);
+                survivors.push(Survivor { origin, len, source: source as u32, position, end: stored_end });
             }
         }
         if end > u64::from(u32::MAX) {
@@ -251,12 +259,21 @@ impl ValueLog {
             position: HEADER_LEN_U64 as u32,
         };
         let mut positions = Vec::with_capacity(survivors.len());
-        for survivor in survivors {
-            let Some(source) = sources.get(survivor.source as usize) else { continue };
-            positions.push(copier.copy(source, survivor)?);
-            if copier.piece.len() >= PIECE_BYTES && (context.pace)(copier.write_piece()?).is_break() {
-                return Ok(None);
+        let mut rest = survivors;
+        while let [first, ..] = rest {
+            let (run, behind) = rest.split_at(run_len(rest));
+            let (Some(source), Some(last)) = (sources.get(first.source as usize), run.last()) else {
+                return Err(Error::InvalidArgument("a survivor is of no segment that is collected"));
+            };
+            let bytes = source.bytes_between(first.position, last.end)?;
+            for survivor in run {
+                let [from, to] = [survivor.position, survivor.end].map(|at| (at - first.position) as usize);
+                positions.push(copier.copy(source, survivor, bytes.slice(from..to))?);
+                if copier.piece.len() >= PIECE_BYTES && (context.pace)(copier.write_piece()?).is_break() {
+                    return Ok(None);
+                }
             }
+            rest = behind;
         }
         copier.write_piece()?;
         (context.step)(CollectStep::Sync);
@@ -350,6 +367,16 @@ impl Copies {
     }
 }
 
+/// How many of these survivors, at least one, are read together: of one segment, ascending, with little between them.
+fn run_len(survivors: &[Survivor]) -> usize {
+    let goes_on = |pair: &[Survivor]| {
+        let ([first, ..], [before, next]) = (survivors, pair) else { return false };
+        let is_near = next.position.checked_sub(before.end).is_some_and(|gap| gap <= READ_THROUGH_BYTES);
+        before.source == next.source && is_near && (next.end - first.position) as usize <= PIECE_BYTES
+    };
+    1 + survivors.windows(2).take_while(|pair| goes_on(pair)).count()
+}
+
 /// Writes survivors to their new segment.
 struct Copier<'a> {
     file: Box<dyn AppendFile>,
@@ -363,10 +390,10 @@ struct Copier<'a> {
 
 impl Copier<'_> {
     /// Copies one record, which is verified, and says where it stands now.
-    fn copy(&mut self, source: &Segment, survivor: &Survivor) -> Result<u32> {
+    fn copy(&mut self, source: &Segment, survivor: &Survivor, bytes: Bytes) -> Result<u32> {
         let Survivor { origin, len, position: from, .. } = *survivor;
         let pointer = ValuePointer { segment: origin.segment, len, offset: origin.offset };
-        let record = source.record_at(from, pointer)?;
+        let record = source.record_in(bytes, from, pointer)?;
         let covered = record.covered();
         let position = self.position;
         let start = self.piece.len();

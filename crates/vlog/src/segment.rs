@@ -202,9 +202,18 @@ impl Segment {
         }
     }
 
-    /// The record at a position that a hint file gave, verified.
-    pub(crate) fn record_at(&self, position: u32, pointer: ValuePointer) -> Result<FoundRecord> {
-        let bytes = self.bytes_at(position, pointer)?;
+    /// The bytes of records that a hint file gave, from the start of one to the end of another.
+    pub(crate) fn bytes_between(&self, start: u32, end: u32) -> Result<Bytes> {
+        let readable = self.readable_bytes();
+        if u64::from(start) < HEADER_LEN_U64 || end < start || u64::from(end) > readable {
+            let found = format!("segment of {readable} bytes");
+            return Err(self.wrong(start, "no such record", format!("bytes up to {end}"), found));
+        }
+        self.bytes(u64::from(start), u64::from(end), readable)
+    }
+
+    /// The record that these bytes, which stand at `position`, must be, verified.
+    pub(crate) fn record_in(&self, bytes: Bytes, position: u32, pointer: ValuePointer) -> Result<FoundRecord> {
         self.judge(position, pointer, bytes, true)
     }
 
@@ -227,6 +236,11 @@ impl Segment {
             let expected = format!("{} bytes", pointer.len);
             return Err(self.wrong(position, "no such record", expected, format!("segment of {readable} bytes")));
         }
+        self.bytes(start, end, readable)
+    }
+
+    #[inline]
+    fn bytes(&self, start: u64, end: u64, readable: u64) -> Result<Bytes> {
         match &self.bytes {
             Bytewise::Whole(bytes) => Ok(bytes.slice(start as usize..end as usize)),
             Bytewise::Growing(mapping) => match self.grown(mapping, start, end, readable)? {

@@ -237,8 +237,7 @@ fn a_collection_writes_all_beside_the_old_and_lists_it_by_one_manifest() {
                 create vlog/000003.hint.tmp
                 append to vlog/000003.hint.tmp, 112 bytes at 0
                 read vlog/000001.vlog, 51 bytes at 163
-                read vlog/000002.vlog, 51 bytes at 112
-                read vlog/000002.vlog, 51 bytes at 163
+                read vlog/000002.vlog, 102 bytes at 112
                 append to vlog/000003.vlog.tmp, 289 bytes at 0
                 finish vlog/000003.vlog.tmp, 289 bytes
                 append to vlog/000003.hint.tmp, 110 bytes at 112
