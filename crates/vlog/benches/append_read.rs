@@ -4,73 +4,20 @@
 //! cargo bench -p vlog            # in the folder that TMPDIR names, or /tmp
 //! ```
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod fixture;
 
-use base::rng::Rng;
-use base::{EntryMeta, InternalKeyRef, StoreId, ValuePointer};
+use base::StoreId;
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use vfs::{AppendMode, RealFs, Vfs};
-use vlog::{IoMode, Options, RecoveryInput, Result, ValueLog};
+use fixture::{Fixture, ROUND_BYTES, shuffle, value};
+use vfs::AppendMode;
+use vlog::{IoMode, Options, Result};
 
 const KIB: [usize; 5] = [1, 4, 16, 64, 256];
-/// Appended and then read in one go.
-const ROUND_BYTES: usize = 64 << 20;
 
 fn main() {
     divan::main();
-}
-
-/// A log in a folder of its own, which goes with it.
-struct Fixture {
-    fs: RealFs,
-    dir: PathBuf,
-    log: ValueLog,
-}
-
-impl Fixture {
-    fn new(mode: AppendMode, io_mode: IoMode, verify: bool) -> Result<Self> {
-        Self::with(Options { mode, io_mode, verify, ..Options::new(StoreId([1; 16])) })
-    }
-
-    fn with(options: Options) -> Result<Self> {
-        let fs = RealFs::new();
-        let mut random = [0; 8];
-        fs.fill_random(&mut random)?;
-        let dir = std::env::temp_dir().join(format!("vlog-bench-{:016x}", u64::from_ne_bytes(random)));
-        let (log, _) = ValueLog::open(Arc::new(fs), &dir, options, RecoveryInput::default())?;
-        log.finish_recovery()?;
-        Ok(Self { fs, dir, log })
-    }
-
-    fn append(&self, value: &[u8], count: usize) -> Result<Vec<ValuePointer>> {
-        (0..count).map(|number| self.append_one(number as u64, value)).collect()
-    }
-
-    fn append_one(&self, number: u64, value: &[u8]) -> Result<ValuePointer> {
-        self.log.append(0, InternalKeyRef::new(&number.to_be_bytes(), number), EntryMeta::put(), value)
-    }
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        for entry in self.fs.list(&self.dir).unwrap_or_default() {
-            if let Err(error) = self.fs.remove_file(&self.dir.join(entry.name)) {
-                eprintln!("{error}");
-            }
-        }
-        if let Err(error) = std::fs::remove_dir(&self.dir) {
-            eprintln!("{}: {error}", self.dir.display());
-        }
-    }
-}
-
-fn value(kib: usize) -> Vec<u8> {
-    let mut value = vec![0; kib << 10];
-    Rng::new(1).fill(&mut value);
-    value
 }
 
 fn bench_append(bencher: Bencher, kib: usize, mode: AppendMode, preallocate_bytes: u64) {
@@ -133,10 +80,7 @@ fn bench_read(bencher: Bencher, kib: usize, io_mode: IoMode, verify: bool, seal:
     let count = ROUND_BYTES / value.len();
     let prepared = Fixture::new(AppendMode::Mapped, io_mode, verify).and_then(|fixture| {
         let mut pointers = fixture.append(&value, count)?;
-        let mut rng = Rng::new(2);
-        for index in (1..pointers.len()).rev() {
-            pointers.swap(index, rng.below(index as u64 + 1) as usize);
-        }
+        shuffle(&mut pointers);
         if seal {
             fixture.log.seal_all()?;
         }
