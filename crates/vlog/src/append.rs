@@ -7,11 +7,12 @@ use base::checksum::Hasher;
 use base::sync::Arc;
 use base::sync::atomic::Ordering;
 use base::{EntryMeta, InternalKeyRef, SegmentId, ValueLogHead, ValuePointer};
+use encryption::FileCipher;
 use vfs::{AppendFile, AppendMode, AppendOptions};
 
 use crate::file_name::segment_path;
 use crate::header::HEADER_LEN_U64;
-use crate::record::RecordHeader;
+use crate::record::{RECORD_HEADER_LEN, RecordHeader, SEALS_LEN, seal};
 use crate::segment_header::{Content, SegmentHeader};
 use crate::sync::{FileState, OpenSegment};
 use crate::{Options, Result, Segment, ValueLog, whole_file};
@@ -19,6 +20,9 @@ use crate::{Options, Result, Segment, ValueLog, whole_file};
 /// Up to this length a value is copied behind its key, so that a record is one `write`; longer ones are cheaper to
 /// hand over by themselves.
 const GATHER_VALUE_BYTES_MAX: usize = 8 << 10;
+
+/// Sealing takes a copy of a value; one longer than this is not kept for the next.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Segments are never told to be smaller than this.
 const ROLL_BYTES_MIN: u64 = 1 << 20;
@@ -36,6 +40,7 @@ struct Active {
     file: Box<dyn AppendFile>,
     open: Arc<OpenSegment>,
     checksum_start: u32,
+    cipher: Option<Arc<FileCipher>>,
     len: u64,
     records: u64,
     /// An append failed: what is behind `len` is unknown, and nothing may follow it.
@@ -46,6 +51,31 @@ impl Active {
     fn has_room(&self, record_len: u64, roll_bytes: u64, options: &Options) -> bool {
         let fits = self.len + record_len <= roll_bytes && self.records < options.segment_entries;
         !self.broken && (fits || self.records == 0)
+    }
+
+    /// Writes the record whose header and key are in `scratch`. Where it is not sealed, its bytes are gone over once by the
+    /// checksum and once by the copy into the file.
+    #[inline]
+    fn write(&mut self, header: &RecordHeader, scratch: &mut Vec<u8>, value: &[u8], gather: bool) -> vfs::Result<()> {
+        let mut hasher = Hasher::new_with_initial(self.checksum_start);
+        if let Some(cipher) = &self.cipher {
+            scratch.extend_from_slice(value);
+            seal(cipher, self.len, scratch, 0, RECORD_HEADER_LEN, header.key_len());
+            hasher.update(scratch);
+            scratch.extend_from_slice(&hasher.finalize().to_le_bytes());
+            return self.file.append(scratch);
+        }
+        hasher.update(scratch);
+        hasher.update(value);
+        let checksum = hasher.finalize().to_le_bytes();
+        if gather {
+            scratch.extend_from_slice(value);
+            scratch.extend_from_slice(&checksum);
+            return self.file.append(scratch);
+        }
+        self.file.append(scratch)?;
+        self.file.append(value)?;
+        self.file.append(&checksum)
     }
 }
 
@@ -60,10 +90,12 @@ impl ValueLog {
     pub fn append(&self, owner: u32, key: InternalKeyRef<'_>, meta: EntryMeta, value: &[u8]) -> Result<ValuePointer> {
         let header = RecordHeader::of(owner, key, meta, value)?;
         let len = header.record_len();
+        let seals_len = if self.options.keys.is_some() { SEALS_LEN as u64 } else { 0 };
+        let stored_len = len + seals_len;
         let mut writer = self.writer.lock();
         self.failure.check()?;
         let roll_bytes = self.roll_bytes.load(Ordering::Relaxed);
-        if !writer.active.as_ref().is_some_and(|active| active.has_room(len, roll_bytes, &self.options)) {
+        if !writer.active.as_ref().is_some_and(|active| active.has_room(stored_len, roll_bytes, &self.options)) {
             self.roll(&mut writer)?;
         }
         let Writer { active: Some(active), scratch } = &mut *writer else {
@@ -73,14 +105,16 @@ impl ValueLog {
         let gather = self.options.mode != AppendMode::Mapped && value.len() <= GATHER_VALUE_BYTES_MAX;
         scratch.clear();
         header.encode_with_key(key, scratch);
-        if let Err(error) = write_record(&mut *active.file, active.checksum_start, scratch, value, gather) {
+        if let Err(error) = active.write(&header, scratch, value, gather) {
             active.broken = true;
             if let Err(cut) = active.file.cut(start) {
                 tracing::warn!(path = %active.open.segment.path().display(), %cut, "a failed append was not cut off");
             }
             return Err(error.into());
         }
-        active.len = start + len;
+        active.len = start + stored_len;
+        scratch.clear();
+        scratch.shrink_to(SCRATCH_BYTES_MAX);
         active.records += 1;
         active.open.segment.publish(active.len);
         let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
@@ -128,15 +162,16 @@ impl ValueLog {
     }
 
     fn create_segment(&self, id: SegmentId, previous: ValueLogHead) -> Result<Active> {
-        let (header, bytes) = SegmentHeader::create(&*self.vfs, self.options.store, id, Content::Commits, previous)?;
+        let (header, bytes) =
+            SegmentHeader::create(&*self.vfs, self.options.of_store(), id, Content::Commits, previous)?;
         let preallocate_bytes = self.options.preallocate_bytes.min(self.roll_bytes.load(Ordering::Relaxed));
         let options = AppendOptions { mode: self.options.mode, preallocate_bytes };
         let mut file = self.vfs.create_append(&segment_path(&self.dir, id), options)?;
         file.append(&bytes)?;
+        let (checksum_start, cipher) = (header.checksum_start, header.cipher.clone());
         let segment = Segment::growing(header, file.reader()?, &self.options);
         let open = Arc::new(OpenSegment::new(Arc::new(segment), file.sync_handle()));
-        let checksum_start = header.checksum_start;
-        Ok(Active { file, open, checksum_start, len: HEADER_LEN_U64, records: 0, broken: false })
+        Ok(Active { file, open, checksum_start, cipher, len: HEADER_LEN_U64, records: 0, broken: false })
     }
 
     /// The next id that no segment ever had. It is used up even if its segment cannot be made.
@@ -151,28 +186,4 @@ impl ValueLog {
 /// Hands the file of a segment that will not grow to whoever seals it.
 fn retire(active: Active) {
     *active.open.file.lock() = FileState::Full(active.file);
-}
-
-/// Writes the record whose header and key are in `scratch`: its bytes are gone over once by the checksum and once by
-/// the copy into the file.
-#[inline]
-fn write_record(
-    file: &mut dyn AppendFile,
-    checksum_start: u32,
-    scratch: &mut Vec<u8>,
-    value: &[u8],
-    gather: bool,
-) -> vfs::Result<()> {
-    let mut hasher = Hasher::new_with_initial(checksum_start);
-    hasher.update(scratch);
-    hasher.update(value);
-    let checksum = hasher.finalize().to_le_bytes();
-    if gather {
-        scratch.extend_from_slice(value);
-        scratch.extend_from_slice(&checksum);
-        return file.append(scratch);
-    }
-    file.append(scratch)?;
-    file.append(value)?;
-    file.append(&checksum)
 }

@@ -24,7 +24,7 @@ use crate::header::HEADER_LEN_U64;
 use crate::hint::{HintTotals, HintWriter};
 use crate::manifest::SealedSegment;
 use crate::map::{MapWriter, SegmentMap};
-use crate::record::{CHECKSUM_LEN, ORIGIN_LEN, Origin, RECORD_HEADER_LEN};
+use crate::record::{CHECKSUM_LEN, ORIGIN_LEN, Origin, RECORD_HEADER_LEN, SEALS_LEN, seal};
 use crate::scan::Entry;
 use crate::segment::Collected;
 use crate::segment_header::{Content, SegmentHeader};
@@ -191,6 +191,7 @@ impl ValueLog {
     fn survivors(&self, sources: &[Arc<Segment>]) -> Result<Vec<Survivor>> {
         let mut survivors = Vec::new();
         let mut end = HEADER_LEN_U64;
+        let seals_len = if self.options.keys.is_some() { SEALS_LEN as u64 } else { 0 };
         for (source, segment) in sources.iter().enumerate() {
             let dead = self.load_dead_set(segment)?;
             if dead.records() == segment.tally().records.load(Ordering::Relaxed) {
@@ -198,7 +199,7 @@ impl ValueLog {
             }
             let mut dead = dead.offsets().iter().copied().peekable();
             let mut entries = self.entries(segment.id())?;
-            let origin_len = segment.header().content.origin_len();
+            let around_len = segment.header().around_len();
             while let Some(entry) = entries.next()? {
                 while dead.next_if(|dead| *dead < entry.position).is_some() {}
                 if dead.next_if_eq(&entry.position).is_some() {
@@ -206,9 +207,9 @@ impl ValueLog {
                 }
                 let ValuePointer { segment, len, offset } = entry.pointer;
                 let origin = Origin { segment, offset };
-                end += u64::from(len) + ORIGIN_LEN as u64;
+                end += u64::from(len) + ORIGIN_LEN as u64 + seals_len;
                 let position = entry.position;
-                let stored_end = position.saturating_add(len).saturating_add(origin_len);
+                let stored_end = position.saturating_add(len).saturating_add(around_len);
                 survivors.push(Survivor { origin, len, source: source as u32, position, end: stored_end });
             }
         }
@@ -247,14 +248,14 @@ impl ValueLog {
         survivors: &[Survivor],
         context: &CollectContext<'_>,
     ) -> Result<Option<Copies>> {
-        let (vfs, store) = (&*self.vfs, self.options.store);
+        let (vfs, store) = (&*self.vfs, self.options.of_store());
         let (header, bytes) = SegmentHeader::create(vfs, store, id, Content::Collected, ValueLogHead::default())?;
         let path = segment_path(&self.dir, id);
         let mut copier = Copier {
             file: create_afresh(vfs, &temporary_path(&path))?,
             hint: HintWriter::create(vfs, &self.dir, store, &header)?,
             map: MapWriter::default(),
-            checksum_start: header.checksum_start,
+            header: header.clone(),
             piece: bytes,
             position: HEADER_LEN_U64 as u32,
         };
@@ -333,11 +334,11 @@ impl ValueLog {
             dead_sets.get(survivor.source as usize).is_some_and(|dead| dead.contains(survivor.position))
         };
         let dead = survivors.iter().zip(&copies.positions).filter(|(survivor, _)| died(survivor));
-        let dead = DeadSet::of(dead.map(|(survivor, position)| (*position, survivor.len + ORIGIN_LEN as u32)));
+        let dead = DeadSet::of(dead.map(|(survivor, position)| (*position, survivor.len + copies.header.around_len())));
         let tally = Tally::default();
         tally.records.store(survivors.len() as u64, Ordering::Relaxed);
         if dead.records() > 0 {
-            dead.write(&*self.vfs, &self.dir, self.options.store, &copies.header)?;
+            dead.write(&*self.vfs, &self.dir, self.options.of_store(), &copies.header)?;
             self.vfs.sync_dir(&self.dir)?;
             tally.note_dead_set(&dead);
         }
@@ -347,7 +348,7 @@ impl ValueLog {
     fn open_collected(&self, copies: Copies, tally: Arc<Tally>) -> Result<Segment> {
         let Copies { header, totals, origins, .. } = copies;
         let file = self.vfs.open_read(&segment_path(&self.dir, header.id))?;
-        let map = SegmentMap::open(&*self.vfs, &self.dir, self.options.store, &header, self.options.io_mode)?;
+        let map = SegmentMap::open(&*self.vfs, &self.dir, self.options.of_store(), &header, self.options.io_mode)?;
         let collected = Some(Collected { map, origins });
         Segment::whole(header, file, u64::from(totals.end), collected, &self.options, tally)
     }
@@ -382,7 +383,7 @@ struct Copier<'a> {
     file: Box<dyn AppendFile>,
     hint: HintWriter<'a>,
     map: MapWriter,
-    checksum_start: u32,
+    header: SegmentHeader,
     /// What was copied and is not written yet.
     piece: Vec<u8>,
     position: u32,
@@ -399,7 +400,11 @@ impl Copier<'_> {
         let start = self.piece.len();
         self.piece.extend_from_slice(&origin.encode());
         self.piece.extend_from_slice(covered);
-        let mut hasher = Hasher::new_with_initial(self.checksum_start);
+        if let Some(cipher) = &self.header.cipher {
+            let (position, key_len) = (u64::from(position), record.header.key_len());
+            seal(cipher, position, &mut self.piece, start, ORIGIN_LEN + RECORD_HEADER_LEN, key_len);
+        }
+        let mut hasher = Hasher::new_with_initial(self.header.checksum_start);
         hasher.update(self.piece.get(start..).unwrap_or_default());
         self.piece.extend_from_slice(&hasher.finalize().to_le_bytes());
         let damaged = |error: base::DecodeError| Error::from(error.at(source.path().to_owned(), u64::from(from)));
@@ -414,7 +419,7 @@ impl Copier<'_> {
         self.hint.add(&entry)?;
         self.map.push(origin, position);
         debug_assert_eq!(covered.len() + CHECKSUM_LEN, len as usize);
-        self.position += len + ORIGIN_LEN as u32;
+        self.position += len + self.header.around_len();
         Ok(position)
     }
 

@@ -11,12 +11,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use base::{Corruption, StoreId, varint};
+use base::{Corruption, varint};
 use vfs::Vfs;
 
 use crate::fields::Fields;
 use crate::file_name::dead_path;
-use crate::header::{FileHeader, FileKind, HEADER_LEN_U64};
+use crate::header::{FileHeader, FileKind, HEADER_LEN_U64, Store};
 use crate::segment_header::SegmentHeader;
 use crate::{Error, Result, whole_file};
 
@@ -97,7 +97,7 @@ impl DeadSet {
     }
 
     /// Reads the dead set of a segment; `None` where it has none.
-    pub(crate) fn read(vfs: &dyn Vfs, dir: &Path, store: StoreId, of: &SegmentHeader) -> Result<Option<Self>> {
+    pub(crate) fn read(vfs: &dyn Vfs, dir: &Path, store: Store<'_>, of: &SegmentHeader) -> Result<Option<Self>> {
         let path = dead_path(dir, of.id);
         let Some((header, body)) = whole_file::read(vfs, &path, FileKind::Dead, store)? else {
             return Ok(None);
@@ -112,8 +112,8 @@ impl DeadSet {
     }
 
     /// Writes the dead set of a segment. It stands once the caller has synced the folder.
-    pub(crate) fn write(&self, vfs: &dyn Vfs, dir: &Path, store: StoreId, of: &SegmentHeader) -> Result<()> {
-        let mut header = FileHeader::salted(vfs, FileKind::Dead, store, u64::from(of.id.0))?;
+    pub(crate) fn write(&self, vfs: &dyn Vfs, dir: &Path, store: Store<'_>, of: &SegmentHeader) -> Result<()> {
+        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Dead, store, u64::from(of.id.0))?;
         header.companion = of.companion;
         let (records, bytes) = header.details.split_at_mut(8);
         records.copy_from_slice(&self.records().to_le_bytes());
@@ -124,7 +124,7 @@ impl DeadSet {
             varint::push(u64::from(offset - last), &mut body);
             last = *offset;
         }
-        whole_file::replace(vfs, &dead_path(dir, of.id), &header, &body)
+        whole_file::replace(vfs, &dead_path(dir, of.id), &header, cipher.as_ref(), &body)
     }
 
     fn decode(header: &FileHeader, body: &[u8]) -> std::result::Result<Self, base::DecodeError> {

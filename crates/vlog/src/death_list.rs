@@ -8,20 +8,20 @@
 
 use std::path::Path;
 
-use base::{DecodeError, SegmentId, StoreId, ValuePointer, varint};
+use base::{DecodeError, SegmentId, ValuePointer, varint};
 use vfs::Vfs;
 
 use crate::fields::Fields;
 use crate::file_name::deaths_path;
-use crate::header::{FileHeader, FileKind, HEADER_LEN_U64};
+use crate::header::{FileHeader, FileKind, HEADER_LEN_U64, Store};
 use crate::{Error, Result, whole_file};
 
 /// Writes the list of a ticket. It stands once the caller has synced the folder.
-pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, store: StoreId, ticket: u64, dead: &[ValuePointer]) -> Result<()> {
+pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, store: Store<'_>, ticket: u64, dead: &[ValuePointer]) -> Result<()> {
     let mut sorted = dead.to_vec();
     sorted.sort_unstable_by_key(|pointer| (pointer.segment, pointer.offset));
     sorted.dedup();
-    let mut header = FileHeader::salted(vfs, FileKind::Deaths, store, ticket)?;
+    let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Deaths, store, ticket)?;
     if let Some(count) = header.details.first_chunk_mut::<8>() {
         *count = (sorted.len() as u64).to_le_bytes();
     }
@@ -33,11 +33,17 @@ pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, store: StoreId, ticket: u64, dead
         varint::push(u64::from(pointer.len), &mut body);
         last = pointer.segment.0;
     }
-    whole_file::replace(vfs, &deaths_path(dir, ticket), &header, &body)
+    whole_file::replace(vfs, &deaths_path(dir, ticket), &header, cipher.as_ref(), &body)
 }
 
 /// Adds the list of a ticket, which must be there, to `dead`.
-pub(crate) fn read(vfs: &dyn Vfs, dir: &Path, store: StoreId, ticket: u64, dead: &mut Vec<ValuePointer>) -> Result<()> {
+pub(crate) fn read(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    store: Store<'_>,
+    ticket: u64,
+    dead: &mut Vec<ValuePointer>,
+) -> Result<()> {
     let path = deaths_path(dir, ticket);
     let Some((header, body)) = whole_file::read(vfs, &path, FileKind::Deaths, store)? else {
         return Err(Error::corruption(&path, 0, "missing death list"));

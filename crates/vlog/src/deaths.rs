@@ -47,7 +47,7 @@ impl ValueLog {
             }
         }
         let mut live_tickets = self.dying.lock();
-        death_list::write(&*self.vfs, &self.dir, self.options.store, ticket, dead)?;
+        death_list::write(&*self.vfs, &self.dir, self.options.of_store(), ticket, dead)?;
         self.vfs.sync_dir(&self.dir)?;
         live_tickets.insert(ticket);
         Ok(())
@@ -105,7 +105,7 @@ impl ValueLog {
             let Some(segment) = set.segment(id) else { continue };
             let mut dead = self.load_dead_set(segment)?;
             if dead.remove(&records) > 0 {
-                dead.write(&*self.vfs, &self.dir, self.options.store, segment.header())?;
+                dead.write(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
                 self.vfs.sync_dir(&self.dir)?;
                 segment.tally().note_dead_set(&dead);
             }
@@ -121,7 +121,7 @@ impl ValueLog {
         let live_tickets = self.dying.lock();
         let mut dead = Vec::new();
         for ticket in live_tickets.iter() {
-            death_list::read(&*self.vfs, &self.dir, self.options.store, *ticket, &mut dead)?;
+            death_list::read(&*self.vfs, &self.dir, self.options.of_store(), *ticket, &mut dead)?;
         }
         dead.sort_unstable_by_key(|pointer| (pointer.segment, pointer.offset));
         Ok(dead)
@@ -173,7 +173,7 @@ impl ValueLog {
         referenced: &[ValuePointer],
     ) -> Result<Vec<(u32, u32)>> {
         let mut dead = Vec::new();
-        let origin_len = self.known(segment)?.header().content.origin_len();
+        let around_len = self.known(segment)?.header().around_len();
         let mut entries = self.entries(segment)?;
         while let Some(entry) = entries.next()? {
             let ValuePointer { segment, offset, len } = entry.pointer;
@@ -182,7 +182,7 @@ impl ValueLog {
                 referenced.binary_search_by_key(&(segment, offset), place).is_ok()
             };
             if (ValueLogHead { segment, offset }) >= above && !is_referenced() {
-                dead.push((entry.position, len.saturating_add(origin_len)));
+                dead.push((entry.position, len.saturating_add(around_len)));
             }
         }
         Ok(dead)
@@ -192,7 +192,7 @@ impl ValueLog {
     pub(crate) fn apply_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<()> {
         let mut dead = Vec::new();
         for ticket in tickets {
-            death_list::read(&*self.vfs, &self.dir, self.options.store, *ticket, &mut dead)?;
+            death_list::read(&*self.vfs, &self.dir, self.options.of_store(), *ticket, &mut dead)?;
         }
         self.kill(self.places_of(&dead)?)
     }
@@ -205,7 +205,7 @@ impl ValueLog {
         for pointer in dead {
             let Some(holder) = set.holder(pointer.segment) else { continue };
             let Some(position) = holder.position_of(*pointer)? else { continue };
-            let len = pointer.len.saturating_add(holder.header().content.origin_len());
+            let len = pointer.len.saturating_add(holder.header().around_len());
             deaths.entry(holder.id()).or_default().push((position, len));
         }
         Ok(deaths)
@@ -221,7 +221,7 @@ impl ValueLog {
             let mut dead = self.load_dead_set(segment)?;
             // What is there and not noted was written by a try that failed behind it.
             if dead.add(records) > 0 || dead.records() != segment.tally().dead_records.load(Ordering::Relaxed) {
-                dead.write(&*self.vfs, &self.dir, self.options.store, segment.header())?;
+                dead.write(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
             }
             dead_sets.push((segment, dead));
         }

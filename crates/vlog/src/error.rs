@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use base::Corruption;
+use encryption::KeyError;
 
 /// The result of a value-log operation.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -29,6 +30,14 @@ pub enum Error {
         expected: String,
         /// What the file says.
         found: String,
+    },
+    /// A file is encrypted, and its key is not at hand.
+    #[error("{}: {source}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Which key, and why not.
+        source: KeyError,
     },
     /// The caller asked for something that cannot be.
     #[error("invalid argument: {0}")]

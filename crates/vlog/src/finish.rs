@@ -112,16 +112,16 @@ impl ValueLog {
             return Ok(());
         }
         let dead = self.load_dead_set(segment)?;
-        let mut hint = HintReader::open(&*self.vfs, &self.dir, self.options.store, segment.header(), None)?;
+        let mut hint = HintReader::open(&*self.vfs, &self.dir, self.options.of_store(), segment.header(), None)?;
         let mut known = Vec::new();
         while let Some(entry) = hint.next()? {
             if dead.contains(entry.position) {
-                known.push((entry.position, entry.pointer.len));
+                known.push((entry.position, entry.pointer.len.saturating_add(segment.header().around_len())));
             }
         }
         let known = DeadSet::of(known.into_iter());
         if known != dead {
-            known.write(&*self.vfs, &self.dir, self.options.store, segment.header())?;
+            known.write(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
             segment.tally().note_dead_set(&known);
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! ```text
 //!   0 magic          8 bytes, one for each kind of file
 //!   8 format version u32 = 1
-//!  12 key id         u32 = 0 (not encrypted)
+//!  12 key id         u32, 0 = not encrypted
 //!  16 store id       16 bytes
 //!  32 salt           32 bytes, fresh randomness for each file; every checksum behind the header starts from its CRC-32
 //!  64 number         u64: segment id, ticket, or generation of the manifest
@@ -12,7 +12,7 @@
 //! 104 flags          u32 = 0
 //! 108 checksum       u32, CRC-32 of bytes 0 to 107
 //! ```
-//! All integers are little-endian. A version, key id or flag other than these was written by a newer program and is
+//! All integers are little-endian. A version or flag other than these was written by a newer program and is
 //! refused as incompatible.
 
 use std::fmt;
@@ -20,6 +20,7 @@ use std::path::Path;
 
 use base::checksum::crc32;
 use base::{Corruption, StoreId};
+use encryption::{FileCipher, KeyId, Keyring, SALT_LEN};
 use vfs::Vfs;
 
 use crate::fields::Fields;
@@ -30,9 +31,15 @@ pub const HEADER_LEN: usize = 112;
 pub(crate) const HEADER_LEN_U64: u64 = HEADER_LEN as u64;
 
 pub(crate) const FORMAT_VERSION: u32 = 1;
-const KEY_ID_NONE: u32 = 0;
 const FLAGS_NONE: u32 = 0;
 const CHECKSUM_OFFSET: usize = HEADER_LEN - 4;
+
+/// The store that files belong to, and the keys that they are encrypted with, if they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Store<'a> {
+    pub(crate) id: StoreId,
+    pub(crate) keys: Option<&'a Keyring>,
+}
 
 /// Sixteen random bytes drawn when a segment is made, by which its hint file, dead set and map are known to be its
 /// own.
@@ -80,18 +87,32 @@ impl FileKind {
 pub(crate) struct FileHeader {
     pub(crate) kind: FileKind,
     pub(crate) store: StoreId,
-    pub(crate) salt: [u8; 32],
+    pub(crate) key: KeyId,
+    pub(crate) salt: [u8; SALT_LEN],
     pub(crate) number: u64,
     pub(crate) companion: CompanionId,
     pub(crate) details: [u8; 16],
 }
 
 impl FileHeader {
-    /// A header with a fresh salt.
-    pub(crate) fn salted(vfs: &dyn Vfs, kind: FileKind, store: StoreId, number: u64) -> Result<Self> {
-        let mut salt = [0; 32];
+    /// A header with a fresh salt, and what the file is sealed with, if it is to be.
+    pub(crate) fn salted(
+        vfs: &dyn Vfs,
+        kind: FileKind,
+        store: Store<'_>,
+        number: u64,
+    ) -> Result<(Self, Option<FileCipher>)> {
+        let mut salt = [0; SALT_LEN];
         vfs.fill_random(&mut salt)?;
-        Ok(Self { kind, store, salt, number, companion: CompanionId::default(), details: [0; 16] })
+        let (key, cipher) = FileCipher::for_new_file(store.keys, kind.magic(), &salt);
+        let (companion, details) = (CompanionId::default(), [0; 16]);
+        Ok((Self { kind, store: store.id, key, salt, number, companion, details }, cipher))
+    }
+
+    /// What opens the file, if it is sealed.
+    pub(crate) fn cipher(&self, path: &Path, store: Store<'_>) -> Result<Option<FileCipher>> {
+        FileCipher::of_file(store.keys, self.key, self.kind.magic(), &self.salt)
+            .map_err(|source| Error::Key { path: path.to_owned(), source })
     }
 
     /// What the checksums behind this header start from.
@@ -103,7 +124,7 @@ impl FileHeader {
         let mut out = Vec::with_capacity(HEADER_LEN);
         out.extend_from_slice(self.kind.magic());
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        out.extend_from_slice(&KEY_ID_NONE.to_le_bytes());
+        out.extend_from_slice(&self.key.0.to_le_bytes());
         out.extend_from_slice(&self.store.0);
         out.extend_from_slice(&self.salt);
         out.extend_from_slice(&self.number.to_le_bytes());
@@ -115,7 +136,7 @@ impl FileHeader {
     }
 
     /// Reads a header of the given kind and store.
-    pub(crate) fn decode(path: &Path, kind: FileKind, store: StoreId, bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn decode(path: &Path, kind: FileKind, store: Store<'_>, bytes: &[u8]) -> Result<Self> {
         let damaged = |what: &'static str| Error::corruption(path, 0, what);
         let covered = bytes.get(..CHECKSUM_OFFSET).ok_or_else(|| damaged("file shorter than its header"))?;
         let mut fields = Fields::new(bytes);
@@ -124,7 +145,7 @@ impl FileHeader {
             return Err(damaged("wrong magic number"));
         }
         let version = fields.u32().map_err(cut)?;
-        let key_id = fields.u32().map_err(cut)?;
+        let key = KeyId(fields.u32().map_err(cut)?);
         let found_store = StoreId(fields.array().map_err(cut)?);
         let salt = fields.array().map_err(cut)?;
         let number = fields.u64().map_err(cut)?;
@@ -141,16 +162,13 @@ impl FileHeader {
             let values = (format!("{:#010x}", crc32(covered)), format!("{checksum:#010x}"));
             return Err(Corruption::new(path, 0, "header checksum").with_values(values.0, values.1).into());
         }
-        if key_id != KEY_ID_NONE {
-            return Err(Error::incompatible(path, "encryption key id", KEY_ID_NONE, key_id));
-        }
         if flags != FLAGS_NONE {
             return Err(Error::incompatible(path, "header flags", FLAGS_NONE, flags));
         }
-        if found_store != store {
-            return Err(Corruption::new(path, 16, "file of another store").with_values(store, found_store).into());
+        if found_store != store.id {
+            return Err(Corruption::new(path, 16, "file of another store").with_values(store.id, found_store).into());
         }
-        Ok(Self { kind, store, salt, number, companion, details })
+        Ok(Self { kind, store: found_store, key, salt, number, companion, details })
     }
 
     /// Refuses a file that carries another number than its name, or belongs to another life of its segment.

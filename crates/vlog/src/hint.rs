@@ -9,6 +9,9 @@
 //! last    := 0 u32 | payload length u32 | records u64 | end u32 | owners u32 | owner * | checksum u32
 //! owner   := owner u32 | records u64 | bytes u64
 //! ```
+//! In an encrypted file the payload of each chunk is sealed, with its tag behind it, which its length counts: the position is
+//! the chunk's offset in the file, associated is its head.
+//!
 //! `gap` is the distance from the end of the record before (of the header, for the first). A checksum is the CRC-32 of
 //! its chunk, started from the CRC-32 of the file's salt. A chunk's payload is under 132 KiB, so that a reader needs
 //! bounded memory however many records there are. The header carries the segment's id and companion id.
@@ -19,12 +22,13 @@ use std::path::{Path, PathBuf};
 use base::checksum::{Hasher, crc32_salted};
 use base::limits::USER_KEY_LEN_MAX;
 use base::sync::Arc;
-use base::{Corruption, DecodeError, EntryMeta, InternalKeyRef, StoreId, VERSION_SUFFIX_LEN, ValuePointer, varint};
+use base::{Corruption, DecodeError, EntryMeta, InternalKeyRef, VERSION_SUFFIX_LEN, ValuePointer, varint};
+use encryption::{FileCipher, TAG_LEN};
 use vfs::{AppendFile, ReadFile, Vfs};
 
 use crate::fields::Fields;
 use crate::file_name::{hint_path, temporary_path};
-use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64};
+use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64, Store};
 use crate::manifest::OwnerTotals;
 use crate::record::{ORIGIN_LEN, Origin, record_len};
 use crate::scan::Entry;
@@ -34,7 +38,8 @@ use crate::{Error, Result};
 
 /// A chunk is closed once its payload has this many bytes.
 const CHUNK_FILL_BYTES: usize = 64 << 10;
-const CHUNK_PAYLOAD_BYTES_MAX: usize = CHUNK_FILL_BYTES + USER_KEY_LEN_MAX + 2 + 6 * varint::LEN_MAX + ORIGIN_LEN;
+const CHUNK_PAYLOAD_BYTES_MAX: usize =
+    CHUNK_FILL_BYTES + USER_KEY_LEN_MAX + 2 + 6 * varint::LEN_MAX + ORIGIN_LEN + TAG_LEN;
 const CHUNK_HEAD_LEN: usize = 8;
 const CHECKSUM_LEN: usize = 4;
 
@@ -53,8 +58,9 @@ pub(crate) struct HintWriter<'a> {
     vfs: &'a dyn Vfs,
     path: PathBuf,
     file: Box<dyn AppendFile>,
-    content: Content,
+    of: SegmentHeader,
     checksum_start: u32,
+    cipher: Option<FileCipher>,
     /// Head and payload of the chunk that is being filled.
     chunk: Vec<u8>,
     chunk_records: u32,
@@ -63,8 +69,8 @@ pub(crate) struct HintWriter<'a> {
 }
 
 impl<'a> HintWriter<'a> {
-    pub(crate) fn create(vfs: &'a dyn Vfs, dir: &Path, store: StoreId, of: &SegmentHeader) -> Result<Self> {
-        let mut header = FileHeader::salted(vfs, FileKind::Hint, store, u64::from(of.id.0))?;
+    pub(crate) fn create(vfs: &'a dyn Vfs, dir: &Path, store: Store<'_>, of: &SegmentHeader) -> Result<Self> {
+        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Hint, store, u64::from(of.id.0))?;
         header.companion = of.companion;
         let path = hint_path(dir, of.id);
         let mut file = create_afresh(vfs, &temporary_path(&path))?;
@@ -73,7 +79,7 @@ impl<'a> HintWriter<'a> {
         chunk.resize(CHUNK_HEAD_LEN, 0);
         let checksum_start = header.checksum_start();
         let (end, owners) = (HEADER_LEN as u32, BTreeMap::new());
-        Ok(Self { vfs, path, file, content: of.content, checksum_start, chunk, chunk_records: 0, end, owners })
+        Ok(Self { vfs, path, file, of: of.clone(), checksum_start, cipher, chunk, chunk_records: 0, end, owners })
     }
 
     /// Adds a record that stands behind all those added before.
@@ -86,11 +92,11 @@ impl<'a> HintWriter<'a> {
         varint::push(entry.meta.expires_at, out);
         varint::push(entry.key.user_key.len() as u64, out);
         entry.key.encode_into(out);
-        if self.content == Content::Collected {
+        if self.of.content == Content::Collected {
             let origin = Origin { segment: entry.pointer.segment, offset: entry.pointer.offset };
             out.extend_from_slice(&origin.encode());
         }
-        let len = entry.pointer.len.saturating_add(self.content.origin_len());
+        let len = entry.pointer.len.saturating_add(self.of.around_len());
         self.end = entry.position.saturating_add(len);
         self.chunk_records += 1;
         let totals = self.owners.entry(entry.owner).or_insert(OwnerTotals { owner: entry.owner, ..Default::default() });
@@ -118,11 +124,18 @@ impl<'a> HintWriter<'a> {
     }
 
     fn close_chunk(&mut self) -> Result<()> {
-        let payload_len = (self.chunk.len() - CHUNK_HEAD_LEN) as u32;
+        let tag_len = if self.cipher.is_some() { TAG_LEN } else { 0 };
+        let payload_len = (self.chunk.len() - CHUNK_HEAD_LEN + tag_len) as u32;
         if let Some((head, _)) = self.chunk.split_first_chunk_mut::<CHUNK_HEAD_LEN>() {
             let (records, len) = head.split_at_mut(4);
             records.copy_from_slice(&self.chunk_records.to_le_bytes());
             len.copy_from_slice(&payload_len.to_le_bytes());
+        }
+        if let (Some(cipher), Some((head, payload))) =
+            (&self.cipher, self.chunk.split_first_chunk_mut::<CHUNK_HEAD_LEN>())
+        {
+            let tag = cipher.seal_in_place(self.file.len(), 0, head, payload);
+            self.chunk.extend_from_slice(&tag);
         }
         let checksum = crc32_salted(self.checksum_start, &self.chunk);
         self.chunk.extend_from_slice(&checksum.to_le_bytes());
@@ -140,6 +153,7 @@ pub(crate) struct HintReader {
     path: PathBuf,
     of: SegmentHeader,
     checksum_start: u32,
+    cipher: Option<FileCipher>,
     file_len: u64,
     /// Where the chunk that is being read starts, and where the next one does.
     chunk_start: u64,
@@ -160,7 +174,7 @@ impl HintReader {
     pub(crate) fn open(
         vfs: &dyn Vfs,
         dir: &Path,
-        store: StoreId,
+        store: Store<'_>,
         of: &SegmentHeader,
         expected: Option<HintTotals>,
     ) -> Result<Self> {
@@ -176,8 +190,9 @@ impl HintReader {
         header.expect(&path, u64::from(of.id.0), Some(of.companion))?;
         Ok(Self {
             file,
+            cipher: header.cipher(&path, store)?,
             path,
-            of: *of,
+            of: of.clone(),
             checksum_start: header.checksum_start(),
             file_len,
             chunk_start: HEADER_LEN_U64,
@@ -205,7 +220,7 @@ impl HintReader {
         let rest = self.payload.get(self.at..).unwrap_or_default();
         let (entry, left) = decode_entry(rest, &self.of, self.end).map_err(wrong)?;
         self.at = self.payload.len() - left;
-        self.end = entry.position.saturating_add(entry.pointer.len).saturating_add(self.of.content.origin_len());
+        self.end = entry.position.saturating_add(entry.pointer.len).saturating_add(self.of.around_len());
         self.chunk_left -= 1;
         self.records += 1;
         if self.chunk_left == 0 && left != 0 {
@@ -241,6 +256,14 @@ impl HintReader {
         let computed = hasher.finalize();
         if stored != computed.to_le_bytes() {
             return Err(self.wrong("chunk checksum"));
+        }
+        if let Some(cipher) = &self.cipher {
+            let opened = self.payload.split_last_chunk_mut::<TAG_LEN>().and_then(|(payload, tag)| {
+                cipher.open_in_place(start, 0, &head, payload, tag).ok()?;
+                Some(payload.len())
+            });
+            let Some(len) = opened else { return Err(self.wrong("chunk does not match its tag")) };
+            self.payload.truncate(len);
         }
         self.next_chunk = start + overhead + payload_len as u64;
         (self.at, self.chunk_left) = (0, records);

@@ -126,11 +126,11 @@ impl ValueLog {
         let segment = self.known(segment)?;
         let sealed = self.ledger.lock().segments.get(&segment.id()).map(SealedSegment::totals);
         Ok(Entries(if let Some(totals) = sealed {
-            let (store, header) = (self.options.store, segment.header());
+            let (store, header) = (self.options.of_store(), segment.header());
             Source::Hint(HintReader::open(&*self.vfs, &self.dir, store, header, Some(totals))?)
         } else {
             let limit = segment.readable_bytes();
-            Source::Records(RecordScanner::new(Arc::clone(segment.file()), *segment.header(), limit))
+            Source::Records(RecordScanner::new(Arc::clone(segment.file()), segment.header().clone(), limit))
         }))
     }
 
@@ -183,7 +183,7 @@ impl ValueLog {
     }
 
     pub(crate) fn load_dead_set(&self, segment: &Segment) -> Result<DeadSet> {
-        match DeadSet::read(&*self.vfs, &self.dir, self.options.store, segment.header())? {
+        match DeadSet::read(&*self.vfs, &self.dir, self.options.of_store(), segment.header())? {
             Some(set) => Ok(set),
             None if segment.tally().has_dead_set.load(Ordering::Acquire) => {
                 Err(dead_set::missing(&self.dir, segment.header()))
@@ -203,7 +203,7 @@ impl ValueLog {
         let mut ledger = self.ledger.lock();
         let mut next = ledger.clone();
         change(&mut next)?;
-        let written = next.write(&*self.vfs, &self.dir, self.options.store);
+        let written = next.write(&*self.vfs, &self.dir, self.options.of_store());
         // Even a failed write may have left its generation on disk.
         ledger.generation = next.generation;
         written?;

@@ -19,12 +19,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use base::{Corruption, DecodeError, SegmentId, StoreId};
+use base::{Corruption, DecodeError, SegmentId};
 use vfs::Vfs;
 
 use crate::fields::Fields;
 use crate::file_name::manifest_path;
-use crate::header::{CompanionId, FileHeader, FileKind, HEADER_LEN_U64};
+use crate::header::{CompanionId, FileHeader, FileKind, HEADER_LEN_U64, Store};
 use crate::hint::HintTotals;
 use crate::segment_header::Content;
 use crate::{Error, Result, whole_file};
@@ -87,7 +87,7 @@ impl Manifest {
     }
 
     /// Reads the manifest of a folder; `None` where there is none.
-    pub(crate) fn read(vfs: &dyn Vfs, dir: &Path, store: StoreId) -> Result<Option<Self>> {
+    pub(crate) fn read(vfs: &dyn Vfs, dir: &Path, store: Store<'_>) -> Result<Option<Self>> {
         let path = manifest_path(dir);
         let Some((header, body)) = whole_file::read(vfs, &path, FileKind::Manifest, store)? else {
             return Ok(None);
@@ -97,10 +97,10 @@ impl Manifest {
     }
 
     /// Writes the next generation, durably: it stands once this returns, and the old one does if it fails.
-    pub(crate) fn write(&mut self, vfs: &dyn Vfs, dir: &Path, store: StoreId) -> Result<()> {
+    pub(crate) fn write(&mut self, vfs: &dyn Vfs, dir: &Path, store: Store<'_>) -> Result<()> {
         self.generation += 1;
-        let header = FileHeader::salted(vfs, FileKind::Manifest, store, self.generation)?;
-        whole_file::replace(vfs, &manifest_path(dir), &header, &self.encode_body())?;
+        let (header, cipher) = FileHeader::salted(vfs, FileKind::Manifest, store, self.generation)?;
+        whole_file::replace(vfs, &manifest_path(dir), &header, cipher.as_ref(), &self.encode_body())?;
         Ok(vfs.sync_dir(dir)?)
     }
 

@@ -6,20 +6,22 @@
 //! group          := segment u32 | records before it u32
 //! ```
 //! Groups ascend by segment, offsets within a group; offset and position of a record have one index. Nothing is decoded
-//! when it is opened: a lookup is two binary searches in the bytes, which are checked as a whole before the first. The
+//! when it is opened: a lookup is two binary searches in the bytes, which are checked as a whole before the first; an
+//! encrypted one is checked and decrypted when it is opened. The
 //! header carries the segment's id and companion id.
 
 use std::path::{Path, PathBuf};
 
 use base::checksum::crc32_salted;
 use base::sync::atomic::{AtomicBool, Ordering};
-use base::{Corruption, SegmentId, StoreId};
+use base::{Corruption, SegmentId};
 use bytes::Bytes;
+use encryption::{FileCipher, TAG_LEN};
 use vfs::Vfs;
 
 use crate::fields::Fields;
 use crate::file_name::map_path;
-use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64};
+use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64, Store};
 use crate::record::Origin;
 use crate::segment_header::SegmentHeader;
 use crate::whole_file::{self, READ_LEN_MAX};
@@ -52,8 +54,8 @@ impl MapWriter {
     }
 
     /// Writes the map of a segment. It stands once the caller has synced the folder.
-    pub(crate) fn finish(&self, vfs: &dyn Vfs, dir: &Path, store: StoreId, of: &SegmentHeader) -> Result<()> {
-        let mut header = FileHeader::salted(vfs, FileKind::Map, store, u64::from(of.id.0))?;
+    pub(crate) fn finish(&self, vfs: &dyn Vfs, dir: &Path, store: Store<'_>, of: &SegmentHeader) -> Result<()> {
+        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Map, store, u64::from(of.id.0))?;
         header.companion = of.companion;
         let (records, groups) = header.details.split_at_mut(8);
         records.copy_from_slice(&(self.offsets.len() as u64).to_le_bytes());
@@ -66,7 +68,7 @@ impl MapWriter {
             body.extend_from_slice(&before.to_le_bytes());
         }
         self.offsets.iter().chain(&self.positions).for_each(|word| body.extend_from_slice(&word.to_le_bytes()));
-        whole_file::replace(vfs, &map_path(dir, of.id), &header, &body)
+        whole_file::replace(vfs, &map_path(dir, of.id), &header, cipher.as_ref(), &body)
     }
 }
 
@@ -84,7 +86,13 @@ pub(crate) struct SegmentMap {
 
 impl SegmentMap {
     /// Opens the map of a collected segment, which must be there. Its body is checked with the first lookup.
-    pub(crate) fn open(vfs: &dyn Vfs, dir: &Path, store: StoreId, of: &SegmentHeader, io_mode: IoMode) -> Result<Self> {
+    pub(crate) fn open(
+        vfs: &dyn Vfs,
+        dir: &Path,
+        store: Store<'_>,
+        of: &SegmentHeader,
+        io_mode: IoMode,
+    ) -> Result<Self> {
         let path = map_path(dir, of.id);
         let file = match vfs.open_read(&path) {
             Err(error) if error.is_not_found() => return Err(Error::corruption(&path, 0, "missing map")),
@@ -105,21 +113,41 @@ impl SegmentMap {
             return Err(Error::incompatible(&path, "map details", 0, format!("{high}, {reserved}")));
         }
         let (records, groups) = (records as usize, groups as usize);
-        let expected = (HEADER_LEN + groups * GROUP_LEN + records * 2 * WORD_LEN + CHECKSUM_LEN) as u64;
+        let cipher = header.cipher(&path, store)?;
+        let tag_len = if cipher.is_some() { TAG_LEN } else { 0 };
+        let expected = (HEADER_LEN + groups * GROUP_LEN + records * 2 * WORD_LEN + tag_len + CHECKSUM_LEN) as u64;
         if found != expected {
             let wrong = Corruption::new(path, found.min(expected), "length of a map").with_values(expected, found);
             return Err(wrong.into());
         }
+        let checksum_start = header.checksum_start();
         let bytes = match io_mode {
-            IoMode::Mapped => file.map(found)?.into(),
-            IoMode::Pread => {
+            IoMode::Mapped if cipher.is_none() => file.map(found)?.into(),
+            IoMode::Mapped | IoMode::Pread => {
                 let mut bytes = vec![0; found as usize];
                 file.read_exact_at(&mut bytes, 0)?;
                 bytes.into()
             }
         };
-        let checksum_start = header.checksum_start();
-        Ok(Self { path, bytes, groups, records, checksum_start, verified: AtomicBool::new(false) })
+        let map = Self { path, bytes, groups, records, checksum_start, verified: AtomicBool::new(false) };
+        match cipher {
+            Some(cipher) => map.decrypted(&cipher),
+            None => Ok(map),
+        }
+    }
+
+    /// The map with its body in plain, which is checked for that.
+    fn decrypted(mut self, cipher: &FileCipher) -> Result<Self> {
+        self.verify()?;
+        let mut bytes = self.bytes.to_vec();
+        let body_end = bytes.len() - CHECKSUM_LEN;
+        let opened = bytes.get_mut(..body_end).and_then(|bytes| {
+            let (header, body) = bytes.split_first_chunk_mut::<HEADER_LEN>()?;
+            whole_file::open(cipher, header, body)
+        });
+        opened.ok_or_else(|| Error::corruption(&self.path, HEADER_LEN_U64, "map does not match its tag"))?;
+        self.bytes = bytes.into();
+        Ok(self)
     }
 
     /// Where the record of an address stands; `None` where the segment does not hold it.

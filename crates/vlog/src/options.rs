@@ -1,8 +1,12 @@
 //! How a value log is opened.
 
+use std::sync::Arc;
+
 use base::{StoreId, ValueLogHead};
+use encryption::Keyring;
 use vfs::AppendMode;
 
+use crate::header::Store;
 use crate::{Error, Result};
 
 /// Where reads of values get their bytes.
@@ -36,6 +40,8 @@ pub struct Options {
     pub verify: bool,
     /// Whether nothing may be written.
     pub read_only: bool,
+    /// The keys of encrypted files; what is written is encrypted if there are any (default none).
+    pub keys: Option<Arc<Keyring>>,
 }
 
 impl Options {
@@ -51,7 +57,12 @@ impl Options {
             io_mode: IoMode::Mapped,
             verify: true,
             read_only: false,
+            keys: None,
         }
+    }
+
+    pub(crate) fn of_store(&self) -> Store<'_> {
+        Store { id: self.store, keys: self.keys.as_deref() }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {

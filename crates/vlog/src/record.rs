@@ -21,9 +21,20 @@
 //! collected record := origin | record
 //! origin           := segment u32 | offset u32
 //! ```
+//!
+//! In an encrypted segment key and value are sealed, each as a piece of its own, so that a walk over records need not
+//! decrypt values. Lengths in pointers do not count the tags, as a record may move between segments of either kind:
+//!
+//! ```text
+//! sealed record := header | internal key, encrypted | value, encrypted | tag of the key | tag of the value | checksum
+//! ```
+//! The position is that of the record in the file (of its address, where that stands in front), the domain 0 for the key
+//! and 1 for the value; associated is what stands in front of the key.
 
 use base::limits::{USER_KEY_LEN_MAX, VALUE_LEN_MAX};
 use base::{DecodeError, EntryKind, EntryMeta, InternalKeyRef, SegmentId, VERSION_SUFFIX_LEN};
+
+use encryption::{FileCipher, TAG_LEN};
 
 use crate::fields::Fields;
 use crate::{Error, Result};
@@ -33,6 +44,12 @@ pub(crate) const RECORD_HEADER_LEN: usize = 20;
 pub(crate) const CHECKSUM_LEN: usize = 4;
 /// Length of the address in front of a collected record, in bytes.
 pub(crate) const ORIGIN_LEN: usize = 8;
+
+/// Length of the two tags of a sealed record in bytes.
+pub(crate) const SEALS_LEN: usize = 2 * TAG_LEN;
+
+const KEY_DOMAIN: u32 = 0;
+const VALUE_DOMAIN: u32 = 1;
 
 /// Bytes that a record takes beside its user key and its value.
 pub const RECORD_OVERHEAD: usize = RECORD_HEADER_LEN + VERSION_SUFFIX_LEN + CHECKSUM_LEN;
@@ -70,6 +87,63 @@ impl Origin {
         let mut fields = Fields::new(bytes);
         Ok(Self { segment: SegmentId(fields.u32()?), offset: fields.u32()? })
     }
+}
+
+/// Seals the record at `position` that stands at the end of `out`, from `start` on, with `plain_len` bytes in front of its
+/// internal key of `key_len` bytes, and appends its tags.
+pub(crate) fn seal(
+    cipher: &FileCipher,
+    position: u64,
+    out: &mut Vec<u8>,
+    start: usize,
+    plain_len: usize,
+    key_len: usize,
+) {
+    let record = out.get_mut(start..).unwrap_or_default();
+    let Some((associated, text)) = record.split_at_mut_checked(plain_len) else { return };
+    let Some((key, value)) = text.split_at_mut_checked(key_len) else { return };
+    let key_tag = cipher.seal_in_place(position, KEY_DOMAIN, associated, key);
+    let value_tag = cipher.seal_in_place(position, VALUE_DOMAIN, associated, value);
+    out.extend_from_slice(&key_tag);
+    out.extend_from_slice(&value_tag);
+}
+
+/// Decrypts the internal key of the record at `position`; `seals` are its two tags.
+pub(crate) fn open_key(
+    cipher: &FileCipher,
+    position: u64,
+    associated: &[u8],
+    key: &mut [u8],
+    seals: &[u8],
+) -> std::result::Result<(), DecodeError> {
+    open(cipher, (position, KEY_DOMAIN), associated, key, seals.first_chunk())
+}
+
+/// Decrypts key and value of the record at `position`, which is all of `record` but for its checksum.
+pub(crate) fn open_record(
+    cipher: &FileCipher,
+    position: u64,
+    record: &mut [u8],
+    plain_len: usize,
+    key_len: usize,
+) -> std::result::Result<(), DecodeError> {
+    let cut = DecodeError::new("sealed record shorter than its tags");
+    let (record, seals) = record.split_last_chunk_mut::<SEALS_LEN>().ok_or(cut)?;
+    let (associated, text) = record.split_at_mut_checked(plain_len).ok_or(cut)?;
+    let (key, value) = text.split_at_mut_checked(key_len).ok_or(cut)?;
+    open(cipher, (position, KEY_DOMAIN), associated, key, seals.first_chunk())?;
+    open(cipher, (position, VALUE_DOMAIN), associated, value, seals.last_chunk())
+}
+
+fn open(
+    cipher: &FileCipher,
+    (position, domain): (u64, u32),
+    associated: &[u8],
+    text: &mut [u8],
+    tag: Option<&[u8; TAG_LEN]>,
+) -> std::result::Result<(), DecodeError> {
+    let opened = tag.and_then(|tag| cipher.open_in_place(position, domain, associated, text, tag).ok());
+    opened.ok_or(DecodeError::new("record does not match its tags"))
 }
 
 /// The fixed part in front of a record, as it stands in the file: nothing but its lengths has been judged.

@@ -71,7 +71,7 @@ impl ValueLog {
         options.validate()?;
         let dir = dir.into();
         let files = list(&*vfs, &dir)?;
-        let manifest = match Manifest::read(&*vfs, &dir, options.store)? {
+        let manifest = match Manifest::read(&*vfs, &dir, options.of_store())? {
             Some(manifest) => manifest,
             None => create_manifest(&*vfs, &dir, &options, &files, input)?,
         };
@@ -134,7 +134,7 @@ fn create_manifest(
     let mut manifest = Manifest::empty();
     if !options.read_only {
         vfs.create_dir_all(dir)?;
-        manifest.write(vfs, dir, options.store)?;
+        manifest.write(vfs, dir, options.of_store())?;
     }
     Ok(manifest)
 }
@@ -193,7 +193,7 @@ impl Opening<'_> {
             let wrong = Corruption::new(path, found.min(end), "length of a sealed segment").with_values(end, found);
             return Err(wrong.into());
         }
-        let header = SegmentHeader::decode(&path, self.options.store, id, &read_header(&*file, found)?)?;
+        let header = SegmentHeader::decode(&path, self.options.of_store(), id, &read_header(&*file, found)?)?;
         if header.companion != sealed.companion {
             let wrong = Corruption::new(path, 72, "file of another segment");
             return Err(wrong.with_values(sealed.companion, header.companion).into());
@@ -205,7 +205,7 @@ impl Opening<'_> {
         let collected = match &sealed.origins {
             None => None,
             Some(origins) => {
-                let (store, io_mode) = (self.options.store, self.options.io_mode);
+                let (store, io_mode) = (self.options.of_store(), self.options.io_mode);
                 let map = SegmentMap::open(self.vfs, self.dir, store, &header, io_mode)?;
                 Some(Collected { map, origins: origins.clone() })
             }
@@ -217,7 +217,7 @@ impl Opening<'_> {
     }
 
     fn note_dead_set(&self, header: &SegmentHeader, must_exist: bool, tally: &Tally) -> Result<()> {
-        match DeadSet::read(self.vfs, self.dir, self.options.store, header)? {
+        match DeadSet::read(self.vfs, self.dir, self.options.of_store(), header)? {
             Some(dead) => tally.note_dead_set(&dead),
             None if must_exist => return Err(dead_set::missing(self.dir, header)),
             None => {}
@@ -268,7 +268,7 @@ impl Opening<'_> {
             }
             let file = self.vfs.open_read(path)?;
             let file_len = file.len()?;
-            match SegmentHeader::decode(path, self.options.store, id, &read_header(&*file, file_len)?) {
+            match SegmentHeader::decode(path, self.options.of_store(), id, &read_header(&*file, file_len)?) {
                 Ok(header) if header.content == Content::Collected => candidates.others += 1,
                 Ok(header) => drop(candidates.whole.insert(id, Unsealed { header, file, file_len })),
                 Err(Error::Corruption(cause)) => drop(candidates.headless.insert(id, (path.clone(), cause))),
@@ -321,7 +321,7 @@ impl Opening<'_> {
     ) -> Result<Option<Arc<Segment>>> {
         let Unsealed { header, file, file_len } = unsealed;
         let path = segment_path(self.dir, header.id);
-        let mut records = RecordScanner::new(Arc::clone(&file), header, limit.min(file_len));
+        let mut records = RecordScanner::new(Arc::clone(&file), header.clone(), limit.min(file_len));
         let mut count = 0;
         let cause = loop {
             match records.next()? {

@@ -11,7 +11,7 @@ use base::{EntryMeta, InternalKeyRef, ValuePointer};
 use vfs::ReadFile;
 
 use crate::header::HEADER_LEN_U64;
-use crate::record::{CHECKSUM_LEN, Origin, RECORD_HEADER_LEN, RecordHeader};
+use crate::record::{CHECKSUM_LEN, Origin, RECORD_HEADER_LEN, RecordHeader, SEALS_LEN, open_key};
 use crate::segment_header::SegmentHeader;
 use crate::{Error, Result};
 
@@ -92,7 +92,7 @@ impl RecordScanner {
             Ok(header) => header,
             Err(error) => return end(error.what()),
         };
-        let record_end = start + origin_len + header.record_len();
+        let record_end = start + u64::from(self.header.around_len()) + header.record_len();
         if record_end > self.limit {
             return end("record cut short");
         }
@@ -123,7 +123,7 @@ impl RecordScanner {
     /// Checks the record at `start` and keeps its key, and its address where one stands in front.
     fn verify(&mut self, mut start: u64, header: &RecordHeader) -> Result<bool> {
         let mut hasher = Hasher::new_with_initial(self.header.checksum_start);
-        let origin_len = self.header.content.origin_len();
+        let (position, origin_len) = (start, self.header.content.origin_len());
         if origin_len > 0 {
             let origin = self.bytes_at(start, origin_len as usize)?;
             hasher.update(origin);
@@ -132,6 +132,11 @@ impl RecordScanner {
             start += u64::from(origin_len);
         }
         let mut key = std::mem::take(&mut self.key);
+        // Now, as its window may be gone once the value was gone over.
+        let associated = match self.header.cipher {
+            Some(_) => self.bytes_at(position, origin_len as usize + RECORD_HEADER_LEN)?.to_vec(),
+            None => Vec::new(),
+        };
         let head = self.bytes_at(start, header.value_start())?;
         hasher.update(head);
         key.clear();
@@ -143,7 +148,19 @@ impl RecordScanner {
             hasher.update(self.bytes_at(at, wanted)?);
             at += wanted as u64;
         }
-        Ok(self.bytes_at(value_end, CHECKSUM_LEN)? == hasher.finalize().to_le_bytes())
+        let Some(cipher) = self.header.cipher.clone() else {
+            return Ok(self.bytes_at(value_end, CHECKSUM_LEN)? == hasher.finalize().to_le_bytes());
+        };
+        let tail = self.bytes_at(value_end, SEALS_LEN + CHECKSUM_LEN)?;
+        let (seals, checksum) = tail.split_at_checked(SEALS_LEN).unwrap_or_default();
+        hasher.update(seals);
+        if checksum != hasher.finalize().to_le_bytes() {
+            return Ok(false);
+        }
+        let seals = seals.to_vec();
+        let opened = open_key(&cipher, position, &associated, &mut self.key, &seals);
+        opened.map_err(|error| error.at(self.path.clone(), position))?;
+        Ok(true)
     }
 
     /// `wanted` bytes (at most a window) from `at`, or fewer where the limit comes first.

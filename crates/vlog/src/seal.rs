@@ -83,8 +83,8 @@ impl ValueLog {
 
     /// Reads the records of a segment, all of which must be there, into its hint file.
     pub(crate) fn write_hint(&self, segment: &Segment, end: u64) -> Result<HintTotals> {
-        let mut records = RecordScanner::new(Arc::clone(segment.file()), *segment.header(), end);
-        let mut hint = HintWriter::create(&*self.vfs, &self.dir, self.options.store, segment.header())?;
+        let mut records = RecordScanner::new(Arc::clone(segment.file()), segment.header().clone(), end);
+        let mut hint = HintWriter::create(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
         while let Some(entry) = records.next_sealed()? {
             hint.add(&entry)?;
         }
@@ -101,7 +101,7 @@ impl ValueLog {
 
     fn reopen_whole(&self, segment: &Segment) -> Result<Segment> {
         Segment::whole(
-            *segment.header(),
+            segment.header().clone(),
             Arc::clone(segment.file()),
             segment.readable_bytes(),
             None,

@@ -11,12 +11,13 @@ use base::checksum::crc32_salted;
 use base::sync::atomic::{AtomicU64, Ordering};
 use base::sync::{Arc, RwLock};
 use base::{Corruption, EntryMeta, InternalKey, InternalKeyRef, SegmentId, ValuePointer};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use encryption::FileCipher;
 use vfs::ReadFile;
 
 use crate::header::HEADER_LEN_U64;
 use crate::map::SegmentMap;
-use crate::record::{Origin, RECORD_HEADER_LEN, RECORD_OVERHEAD, RecordHeader};
+use crate::record::{CHECKSUM_LEN, Origin, RECORD_HEADER_LEN, RECORD_OVERHEAD, RecordHeader, open_record};
 use crate::segment_header::SegmentHeader;
 use crate::tally::Tally;
 use crate::{CompanionId, Error, IoMode, Options, Result};
@@ -230,7 +231,7 @@ impl Segment {
     /// The bytes that a pointer names, whatever they are, with its address in front where the segment was collected.
     fn bytes_at(&self, position: u32, pointer: ValuePointer) -> Result<Bytes> {
         let start = u64::from(position);
-        let end = start + u64::from(self.header.content.origin_len()) + u64::from(pointer.len);
+        let end = start + u64::from(self.header.around_len()) + u64::from(pointer.len);
         let readable = self.readable_bytes();
         if start < HEADER_LEN_U64 || end > readable || (pointer.len as usize) <= RECORD_OVERHEAD {
             let expected = format!("{} bytes", pointer.len);
@@ -300,8 +301,7 @@ impl Segment {
             return Err(self.wrong(position, "record length", pointer.len, header.record_len()));
         }
         if verify {
-            let (Some(covered), Some(stored)) = (bytes.get(..start + header.value_end()), bytes.last_chunk::<4>())
-            else {
+            let Some((covered, stored)) = bytes.split_last_chunk::<CHECKSUM_LEN>() else {
                 return Err(self.wrong(position, "record length", pointer.len, bytes.len()));
             };
             let computed = crc32_salted(self.header.checksum_start, covered);
@@ -310,6 +310,12 @@ impl Segment {
                 let (computed, stored) = (format!("{computed:#010x}"), format!("{stored:#010x}"));
                 return Err(self.wrong(position, "record checksum", computed, stored));
             }
+        }
+        let bytes = match &self.header.cipher {
+            Some(cipher) => decrypted(cipher, position, &header, start, bytes).map_err(decoded)?,
+            None => bytes,
+        };
+        if verify {
             self.meta_of(&header)?;
         }
         Ok(FoundRecord { header, position, start, bytes })
@@ -336,6 +342,21 @@ impl Segment {
     ) -> Error {
         Corruption::new(self.path.clone(), u64::from(position), what).with_values(expected, found).into()
     }
+}
+
+/// The bytes of a sealed record in plain, in memory of their own.
+fn decrypted(
+    cipher: &FileCipher,
+    position: u32,
+    header: &RecordHeader,
+    start: usize,
+    bytes: Bytes,
+) -> std::result::Result<Bytes, base::DecodeError> {
+    let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+    let record_len = bytes.len().saturating_sub(CHECKSUM_LEN);
+    let record = bytes.get_mut(..record_len).unwrap_or_default();
+    open_record(cipher, u64::from(position), record, start + RECORD_HEADER_LEN, header.key_len())?;
+    Ok(bytes.freeze())
 }
 
 /// A record where it was found.

@@ -10,11 +10,14 @@
 
 use std::path::Path;
 
-use base::{SegmentId, StoreId, ValueLogHead};
+use base::sync::Arc;
+use base::{SegmentId, ValueLogHead};
+use encryption::FileCipher;
 use vfs::Vfs;
 
 use crate::fields::Fields;
-use crate::header::{CompanionId, FileHeader, FileKind};
+use crate::header::{CompanionId, FileHeader, FileKind, Store};
+use crate::record::SEALS_LEN;
 use crate::{Error, Result};
 
 /// What the records of a segment are.
@@ -47,37 +50,48 @@ impl Content {
 }
 
 /// A segment's header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct SegmentHeader {
     pub(crate) id: SegmentId,
     pub(crate) companion: CompanionId,
     /// What the records' checksums start from.
     pub(crate) checksum_start: u32,
+    /// What the records are sealed with, if they are.
+    pub(crate) cipher: Option<Arc<FileCipher>>,
     pub(crate) content: Content,
     /// Where the predecessor within the same run ended.
     pub(crate) previous: ValueLogHead,
 }
 
 impl SegmentHeader {
+    /// Bytes that a record takes in this segment beside the length that its pointer has: its address in front, and its
+    /// tags.
+    #[inline]
+    pub(crate) fn around_len(&self) -> u32 {
+        let seals_len = if self.cipher.is_some() { SEALS_LEN as u32 } else { 0 };
+        self.content.origin_len() + seals_len
+    }
+
     /// A header with a fresh salt and companion id, and its bytes.
     pub(crate) fn create(
         vfs: &dyn Vfs,
-        store: StoreId,
+        store: Store<'_>,
         id: SegmentId,
         content: Content,
         previous: ValueLogHead,
     ) -> Result<(Self, Vec<u8>)> {
-        let mut header = FileHeader::salted(vfs, FileKind::Segment, store, u64::from(id.0))?;
+        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Segment, store, u64::from(id.0))?;
         vfs.fill_random(&mut header.companion.0)?;
         let fields = [content as u32, previous.segment.0, previous.offset, 0];
         for (to, from) in header.details.chunks_mut(4).zip(fields) {
             to.copy_from_slice(&from.to_le_bytes());
         }
         let (companion, checksum_start) = (header.companion, header.checksum_start());
-        Ok((Self { id, companion, checksum_start, content, previous }, header.encode()))
+        let cipher = cipher.map(Arc::new);
+        Ok((Self { id, companion, checksum_start, cipher, content, previous }, header.encode()))
     }
 
-    pub(crate) fn decode(path: &Path, store: StoreId, id: SegmentId, bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn decode(path: &Path, store: Store<'_>, id: SegmentId, bytes: &[u8]) -> Result<Self> {
         let header = FileHeader::decode(path, FileKind::Segment, store, bytes)?;
         header.expect(path, u64::from(id.0), None)?;
         let mut details = Fields::new(&header.details);
@@ -90,6 +104,7 @@ impl SegmentHeader {
             id,
             companion: header.companion,
             checksum_start: header.checksum_start(),
+            cipher: header.cipher(path, store)?.map(Arc::new),
             content,
             previous: ValueLogHead { segment: SegmentId(segment), offset },
         })

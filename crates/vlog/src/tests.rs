@@ -9,7 +9,7 @@ use vfs::{MemFs, Vfs};
 use crate::dead_set::DeadSet;
 use crate::death_list;
 use crate::file_name::{dead_path, deaths_path, hint_path, manifest_path, segment_path};
-use crate::header::{FileHeader, FileKind, HEADER_LEN_U64};
+use crate::header::{FileHeader, FileKind, HEADER_LEN_U64, Store};
 use crate::hint::{HintReader, HintWriter};
 use crate::manifest::{Manifest, OwnerTotals, SealedSegment};
 use crate::map::{MapWriter, SegmentMap};
@@ -19,7 +19,7 @@ use crate::scan::{Entry, RecordScanner};
 use crate::segment_header::{Content, SegmentHeader};
 use crate::{CompanionId, Error, Result, whole_file};
 
-const STORE: StoreId = StoreId([5; 16]);
+const STORE: Store<'static> = Store { id: StoreId([5; 16]), keys: None };
 
 fn dir() -> &'static Path {
     Path::new("vlog")
@@ -27,15 +27,15 @@ fn dir() -> &'static Path {
 
 fn of(companion: CompanionId) -> SegmentHeader {
     let previous = ValueLogHead::default();
-    SegmentHeader { id: SegmentId(1), companion, checksum_start: 0, content: Content::Commits, previous }
+    SegmentHeader { id: SegmentId(1), companion, checksum_start: 0, cipher: None, content: Content::Commits, previous }
 }
 
 /// A file system on which `path` is a whole file of this kind and body, checksums and all.
 fn with_body(kind: FileKind, path: &Path, number: u64, details: [u8; 16], body: &[u8]) -> MemFs {
     let fs = MemFs::new(1);
     fs.create_dir_all(dir()).unwrap();
-    let header = FileHeader { details, ..FileHeader::salted(&fs, kind, STORE, number).unwrap() };
-    whole_file::replace(&fs, path, &header, body).unwrap();
+    let header = FileHeader { details, ..FileHeader::salted(&fs, kind, STORE, number).unwrap().0 };
+    whole_file::replace(&fs, path, &header, None, body).unwrap();
     fs
 }
 
@@ -161,7 +161,7 @@ fn a_map_finds_what_was_put_in_and_nothing_else() {
 }
 
 #[test]
-fn other_contents_keys_and_flags_are_refused_as_unknown() {
+fn other_contents_and_flags_are_refused_as_unknown_and_a_key_that_is_not_there_is_told() {
     let fs = MemFs::new(1);
     fs.create_dir_all(dir()).unwrap();
     let path = segment_path(dir(), SegmentId(1));
@@ -174,7 +174,10 @@ fn other_contents_keys_and_flags_are_refused_as_unknown() {
         let checksum = base::checksum::crc32(&unknown[..108]);
         unknown[108..].copy_from_slice(&checksum.to_le_bytes());
         let refused = SegmentHeader::decode(&path, STORE, SegmentId(1), &unknown).unwrap_err();
-        assert!(matches!(refused, Error::Incompatible { .. }), "byte {at}: {refused}");
+        match at {
+            12 => assert!(matches!(refused, Error::Key { .. }), "{refused}"),
+            _ => assert!(matches!(refused, Error::Incompatible { .. }), "byte {at}: {refused}"),
+        }
     }
     let wrong_number = SegmentHeader::decode(&path, STORE, SegmentId(2), &bytes).unwrap_err();
     assert!(wrong_number.is_corruption(), "{wrong_number}");

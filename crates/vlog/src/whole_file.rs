@@ -3,15 +3,18 @@
 //! ```text
 //! file := header | body | checksum u32, CRC-32 of the body started from the CRC-32 of the header's salt
 //! ```
+//! In an encrypted file the body is sealed as one piece, with its tag behind it, which the checksum covers too: the
+//! position is its offset, associated is the header.
 
 use std::path::Path;
 
+use base::Corruption;
 use base::checksum::crc32_salted;
-use base::{Corruption, StoreId};
+use encryption::{FileCipher, TAG_LEN};
 use vfs::{AppendMode, AppendOptions, Vfs};
 
 use crate::file_name::temporary_path;
-use crate::header::{FileHeader, FileKind, HEADER_LEN_U64};
+use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64, Store};
 use crate::{Error, Result};
 
 const CHECKSUM_LEN: usize = 4;
@@ -21,10 +24,21 @@ const CHECKSUM_LEN: usize = 4;
 pub(crate) const READ_LEN_MAX: u64 = 1 << 30;
 
 /// Writes a file under a temporary name, syncs it and gives it its own name. The caller syncs the folder.
-pub(crate) fn replace(vfs: &dyn Vfs, path: &Path, header: &FileHeader, body: &[u8]) -> Result<()> {
+pub(crate) fn replace(
+    vfs: &dyn Vfs,
+    path: &Path,
+    header: &FileHeader,
+    cipher: Option<&FileCipher>,
+    body: &[u8],
+) -> Result<()> {
     let mut bytes = header.encode();
     bytes.extend_from_slice(body);
-    bytes.extend_from_slice(&crc32_salted(header.checksum_start(), body).to_le_bytes());
+    if let (Some(cipher), Some((header, text))) = (cipher, bytes.split_first_chunk_mut::<HEADER_LEN>()) {
+        let tag = cipher.seal_in_place(HEADER_LEN_U64, 0, header, text);
+        bytes.extend_from_slice(&tag);
+    }
+    let checksum = crc32_salted(header.checksum_start(), bytes.get(HEADER_LEN..).unwrap_or_default());
+    bytes.extend_from_slice(&checksum.to_le_bytes());
     let temporary = temporary_path(path);
     let mut file = create_afresh(vfs, &temporary)?;
     file.append(&bytes)?;
@@ -50,7 +64,7 @@ pub(crate) fn read(
     vfs: &dyn Vfs,
     path: &Path,
     kind: FileKind,
-    store: StoreId,
+    store: Store<'_>,
 ) -> Result<Option<(FileHeader, Vec<u8>)>> {
     let file = match vfs.open_read(path) {
         Ok(file) => file,
@@ -77,7 +91,19 @@ pub(crate) fn read(
         let (computed, stored) = (format!("{computed:#010x}"), format!("{stored:#010x}"));
         return Err(Corruption::new(path, HEADER_LEN_U64, "body checksum").with_values(computed, stored).into());
     }
+    if let Some(cipher) = header.cipher(path, store)? {
+        let len = open(&cipher, &head, &mut body)
+            .ok_or_else(|| Error::corruption(path, HEADER_LEN_U64, "body does not match its tag"))?;
+        body.truncate(len);
+    }
     Ok(Some((header, body)))
+}
+
+/// Decrypts a body with its tag behind it, and returns its length without.
+pub(crate) fn open(cipher: &FileCipher, header: &[u8], sealed: &mut [u8]) -> Option<usize> {
+    let (body, tag) = sealed.split_last_chunk_mut::<TAG_LEN>()?;
+    cipher.open_in_place(HEADER_LEN_U64, 0, header, body, tag).ok()?;
+    Some(body.len())
 }
 
 /// Removes a file that may be gone already.

@@ -81,10 +81,11 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(encrypted: bool) -> Self {
         let fs = MemFs::new(3);
+        let keys = encrypted.then(|| support::keyring(1));
         let options =
-            Options { segment_bytes: 6_000, segment_entries: 9, preallocate_bytes: 512, ..Options::new(STORE) };
+            Options { segment_bytes: 6_000, segment_entries: 9, preallocate_bytes: 512, keys, ..Options::new(STORE) };
         let log = support::open(&fs, options.clone());
         let (written, pinned) = (Vec::new(), Vec::new());
         let (dead, gone) = (BTreeSet::new(), Vec::new());
@@ -210,8 +211,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_log_always_holds_what_the_list_says(steps in prop::collection::vec(step(), 1..50)) {
-        let mut world = World::new();
+    fn the_log_always_holds_what_the_list_says(encrypted: bool, steps in prop::collection::vec(step(), 1..50)) {
+        let mut world = World::new(encrypted);
         for step in &steps {
             world.apply(step);
         }

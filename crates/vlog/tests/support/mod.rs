@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base::rng::Rng;
 use base::{EntryMeta, InternalKey, InternalKeyRef, SegmentId, StoreId, ValueLogHead, ValuePointer};
+use encryption::{Keyring, StaticKey};
 use vfs::{AppendMode, MemFs, Vfs};
 use vlog::{CollectContext, Collection, IoMode, Options, RecoveryInput, Result, SegmentSet, ValueLog, VlogRecovery};
 
@@ -22,6 +23,14 @@ pub fn small() -> Options {
 /// One `write` a record, nothing allocated ahead: the file holds the records and no more.
 pub fn written() -> Options {
     Options { mode: AppendMode::Written, preallocate_bytes: 0, io_mode: IoMode::Pread, ..Options::new(STORE) }
+}
+
+/// Keys whose registry is elsewhere.
+pub fn keyring(seed: u64) -> Arc<Keyring> {
+    let provider = Arc::new(StaticKey::new(&[1; 32]));
+    Arc::new(
+        Keyring::create(&(Arc::new(MemFs::new(seed)) as Arc<dyn Vfs>), Path::new("/"), STORE, provider, 0).unwrap(),
+    )
 }
 
 /// Opens and finishes recovery; there must be nothing torn.
