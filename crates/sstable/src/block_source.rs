@@ -14,11 +14,11 @@ use std::sync::Arc;
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use base::{Corruption, DecodeError};
 use bytes::Bytes;
+use compression::{Codec, decompress};
 use encryption::FileCipher;
 use vfs::{Advice, ReadFile};
 
 use crate::cache::CacheTable;
-use crate::codec::{Codec, decompress};
 use crate::stored_block::{StoredBlock, StoredBlockError, split};
 use crate::{BlockCache, Error, Result, VerifyBlocks};
 

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use base::checksum::crc32_salted;
 use base::limits::USER_KEY_LEN_MAX;
 use base::{EntryKind, EntryRef, InternalKeyRef, PointerPayload, SegmentId, TableId, key_hash};
+use compression::{Codec, Compressor};
 use encryption::{FileCipher, KeyId, Keyring, SALT_LEN};
 use vfs::{AppendFile, AppendMode, AppendOptions, Vfs};
 
 use crate::block::fingerprint;
 use crate::block_builder::BlockBuilder;
-use crate::codec::{Codec, Compressor};
 use crate::footer::{self, FOOTER_LEN, Footer};
 use crate::index::{BLOCKS_MAX, INDEX_ALIGNMENT, INDEX_LEN_MAX};
 use crate::index_builder::IndexBuilder;
@@ -250,14 +250,14 @@ impl TableBuilder {
         let salt = self.checksum_salt();
         let Self { block, compressor, file, summary, index, cipher, sealed, .. } = self;
         let raw = block.finish();
-        let (codec, compressed) = compressor.compress(raw);
-        let raw_len = (raw.len() as u32).to_le_bytes();
-        let mut payload = if codec == Codec::Raw { [&[], raw] } else { [raw_len.as_slice(), compressed] };
+        // What is read raw is read in place, so compression has to save an eighth.
+        let (codec, compressed) = compressor.compress(raw, raw.len() - raw.len() / 8);
+        let mut payload = if codec == Codec::Raw { raw } else { compressed };
         let offset = summary.stored_bytes;
         if let Some(cipher) = cipher {
-            payload = [&[], seal(cipher, offset, codec, &payload, sealed)];
+            payload = seal(cipher, offset, codec, payload, sealed);
         }
-        for part in payload.into_iter().chain([trailer(codec, &payload, salt).as_slice()]) {
+        for part in [payload, &trailer(codec, payload, salt)] {
             append(file, part)?;
             summary.stored_bytes += part.len() as u64;
         }

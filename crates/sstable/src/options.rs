@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base::StoreId;
+use compression::Compression;
 use encryption::Keyring;
 
 use crate::BlockCache;
@@ -14,7 +15,7 @@ pub struct TableOptions {
     pub block_size: usize,
     /// Entries that share one whole key, 1 to 128, rounded down to a power of two. Default 16.
     pub restart_interval: usize,
-    /// How blocks are compressed. Default: not at all.
+    /// How blocks are compressed; one is stored raw where that saves less than an eighth. Default: not at all.
     pub compression: Compression,
     /// What filter stands over the user keys. Default 8 bits.
     pub filter: FilterPolicy,
@@ -32,23 +33,6 @@ impl Default for TableOptions {
             store: StoreId::default(),
         }
     }
-}
-
-/// How blocks are compressed. A block is stored raw where compression saves less than an eighth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Compression {
-    /// Raw: blocks are read in place.
-    #[default]
-    None,
-    /// Snappy: about 1 GB/s to write, several to read.
-    Snappy,
-    /// Zstandard: denser and slower.
-    Zstd {
-        /// 1 (fast) to 22 (dense).
-        level: i32,
-    },
-    /// Chosen for each block: raw below 1 KiB, else Snappy or Zstd by the entropy of a sample; raw where that saves little.
-    Adaptive,
 }
 
 /// What filter stands over the distinct user keys of a table.

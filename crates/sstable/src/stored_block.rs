@@ -10,9 +10,8 @@
 
 use base::DecodeError;
 use base::checksum::{Hasher, crc32_salted};
+use compression::Codec;
 use encryption::{FileCipher, TAG_LEN};
-
-use crate::codec::Codec;
 
 /// Bytes behind the payload.
 pub(crate) const TRAILER_LEN: usize = 5;
@@ -72,20 +71,20 @@ pub(crate) fn seal<'b>(
     cipher: &FileCipher,
     offset: u64,
     codec: Codec,
-    payload: &[&[u8]],
+    payload: &[u8],
     buffer: &'b mut Vec<u8>,
 ) -> &'b [u8] {
     buffer.clear();
-    payload.iter().for_each(|part| buffer.extend_from_slice(part));
+    buffer.extend_from_slice(payload);
     let tag = cipher.seal_in_place(offset, 0, &[codec as u8], buffer);
     buffer.extend_from_slice(&tag);
     buffer
 }
 
-/// What stands behind the parts of a payload: codec and checksum.
-pub(crate) fn trailer(codec: Codec, payload: &[&[u8]], salt: u32) -> [u8; TRAILER_LEN] {
+/// What stands behind a payload: codec and checksum.
+pub(crate) fn trailer(codec: Codec, payload: &[u8], salt: u32) -> [u8; TRAILER_LEN] {
     let mut hasher = Hasher::new_with_initial(salt);
-    payload.iter().for_each(|part| hasher.update(part));
+    hasher.update(payload);
     hasher.update(&[codec as u8]);
     let [a, b, c, d] = hasher.finalize().to_le_bytes();
     [codec as u8, a, b, c, d]
