@@ -5,18 +5,20 @@
 //! 2. A segment never grows once it is full; a sealed one is the whole file.
 //! 3. A read gives the record that was written or an error that names file and offset, never something else.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use base::checksum::crc32_salted;
 use base::sync::atomic::{AtomicU64, Ordering};
 use base::sync::{Arc, RwLock};
 use base::{Corruption, EntryMeta, InternalKey, InternalKeyRef, SegmentId, ValuePointer};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use encryption::FileCipher;
 use vfs::ReadFile;
 
 use crate::header::HEADER_LEN_U64;
 use crate::map::SegmentMap;
+use crate::read_ahead::ReadAhead;
 use crate::record::{CHECKSUM_LEN, Origin, RECORD_HEADER_LEN, RECORD_OVERHEAD, RecordHeader, open_record};
 use crate::segment_header::SegmentHeader;
 use crate::tally::Tally;
@@ -24,6 +26,8 @@ use crate::{CompanionId, Error, IoMode, Options, Result};
 
 /// A growing segment is mapped anew once this much was appended behind its mapping; reads behind it until then copy.
 const REMAP_BYTES: u64 = 1 << 20;
+
+const PAGE_BYTES: usize = 4 << 10;
 
 /// A whole record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +167,41 @@ impl Segment {
     /// As [`SegmentSet::read`](crate::SegmentSet::read).
     pub fn read(&self, pointer: ValuePointer) -> Result<Bytes> {
         let found = self.find(pointer, self.verify)?;
-        Ok(found.value())
+        Ok(found.into_value())
+    }
+
+    /// As [`read`](Self::read), but a copy is taken from what was read ahead, if it is there.
+    ///
+    /// # Errors
+    /// As [`SegmentSet::read`](crate::SegmentSet::read).
+    pub fn read_near(&self, pointer: ValuePointer, ahead: Option<&ReadAhead>) -> Result<Bytes> {
+        if self.copies() {
+            return self.read_with(pointer, ahead, Bytes::copy_from_slice);
+        }
+        self.read(pointer)
+    }
+
+    /// Hands the value behind a pointer to a record in this segment to `f` where it stands: in a mapping or in what was
+    /// read ahead, without a shared counter, or else in a copy.
+    ///
+    /// # Errors
+    /// As [`SegmentSet::read`](crate::SegmentSet::read).
+    pub fn read_with<R>(
+        &self,
+        pointer: ValuePointer,
+        ahead: Option<&ReadAhead>,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
+        let (position, range) = self.place_of(pointer)?;
+        let bytes = match self.near(&range, ahead) {
+            Some(bytes) if self.header.cipher.is_none() => {
+                let (header, start) = self.check(position, pointer, bytes, self.verify)?;
+                return Ok(f(FoundRecord { header, position, start, bytes }.value()));
+            }
+            Some(bytes) => Bytes::copy_from_slice(bytes),
+            None => self.bytes_at(range)?,
+        };
+        Ok(f(self.judge(position, pointer, bytes, self.verify)?.value()))
     }
 
     /// The value behind a pointer to a record in this segment, if the record is the one of this owner and key, and whole.
@@ -180,7 +218,7 @@ impl Segment {
             let values = (format!("{key:?}"), format!("{found_key:?}"));
             return Err(self.wrong(found.position, "record of another key", values.0, values.1));
         }
-        Ok(found.value())
+        Ok(found.into_value())
     }
 
     /// Everything in the record behind a pointer to a record in this segment.
@@ -191,7 +229,7 @@ impl Segment {
         let found = self.find(pointer, self.verify)?;
         let key = self.key_of(&found)?.to_owned();
         let meta = self.meta_of(&found.header)?;
-        Ok(ValueRecord { owner: found.header.owner, key, meta, value: found.value() })
+        Ok(ValueRecord { owner: found.header.owner, key, meta, value: found.into_value() })
     }
 
     /// Where the record of a pointer stands in the file; `None` where the segment does not hold it.
@@ -210,26 +248,33 @@ impl Segment {
             let found = format!("segment of {readable} bytes");
             return Err(self.wrong(start, "no such record", format!("bytes up to {end}"), found));
         }
-        self.bytes(u64::from(start), u64::from(end), readable)
+        self.bytes_at(u64::from(start)..u64::from(end))
     }
 
     /// The record that these bytes, which stand at `position`, must be, verified.
-    pub(crate) fn record_in(&self, bytes: Bytes, position: u32, pointer: ValuePointer) -> Result<FoundRecord> {
+    pub(crate) fn record_in(&self, bytes: Bytes, position: u32, pointer: ValuePointer) -> Result<FoundRecord<Bytes>> {
         self.judge(position, pointer, bytes, true)
     }
 
     #[inline]
-    fn find(&self, pointer: ValuePointer, verify: bool) -> Result<FoundRecord> {
+    fn find(&self, pointer: ValuePointer, verify: bool) -> Result<FoundRecord<Bytes>> {
+        let (position, range) = self.place_of(pointer)?;
+        let bytes = self.bytes_at(range)?;
+        self.judge(position, pointer, bytes, verify)
+    }
+
+    /// The position of the record of a pointer, and the bytes that it takes in the file, with its address in front where
+    /// the segment was collected.
+    #[inline]
+    pub(crate) fn place_of(&self, pointer: ValuePointer) -> Result<(u32, Range<u64>)> {
         let Some(position) = self.position_of(pointer)? else {
             let asked = format!("record {} of segment {}", pointer.offset, pointer.segment);
             return Err(self.wrong(0, "no such record", asked, "nothing"));
         };
-        let bytes = self.bytes_at(position, pointer)?;
-        self.judge(position, pointer, bytes, verify)
+        Ok((position, self.range_at(position, pointer)?))
     }
 
-    /// The bytes that a pointer names, whatever they are, with its address in front where the segment was collected.
-    fn bytes_at(&self, position: u32, pointer: ValuePointer) -> Result<Bytes> {
+    fn range_at(&self, position: u32, pointer: ValuePointer) -> Result<Range<u64>> {
         let start = u64::from(position);
         let end = start + u64::from(self.header.around_len()) + u64::from(pointer.len);
         let readable = self.readable_bytes();
@@ -237,63 +282,109 @@ impl Segment {
             let expected = format!("{} bytes", pointer.len);
             return Err(self.wrong(position, "no such record", expected, format!("segment of {readable} bytes")));
         }
-        self.bytes(start, end, readable)
+        Ok(start..end)
     }
 
-    #[inline]
-    fn bytes(&self, start: u64, end: u64, readable: u64) -> Result<Bytes> {
+    /// Bytes of the file, whatever they are. Requires: they are readable.
+    fn bytes_at(&self, range: Range<u64>) -> Result<Bytes> {
         match &self.bytes {
-            Bytewise::Whole(bytes) => Ok(bytes.slice(start as usize..end as usize)),
-            Bytewise::Growing(mapping) => match self.grown(mapping, start, end, readable)? {
-                Some(bytes) => Ok(bytes),
-                None => self.copied(start, end),
+            Bytewise::Whole(bytes) => Ok(bytes.slice(range.start as usize..range.end as usize)),
+            Bytewise::Growing(mapping) => match self.grown(mapping, range.end)? {
+                Some(mut bytes) => {
+                    bytes.truncate(range.end as usize);
+                    bytes.advance(range.start as usize);
+                    Ok(bytes)
+                }
+                None => self.copied(range),
             },
-            Bytewise::Pread => self.copied(start, end),
+            Bytewise::Pread => self.copied(range),
         }
     }
 
-    /// A slice of the mapping of a growing segment, which is made anew when enough stands behind it.
-    fn grown(&self, mapping: &RwLock<Bytes>, start: u64, end: u64, readable: u64) -> Result<Option<Bytes>> {
+    /// The mapping of a growing segment, if it goes up to `end`. It is made anew when enough stands behind it.
+    fn grown(&self, mapping: &RwLock<Bytes>, end: u64) -> Result<Option<Bytes>> {
         let mapped = {
             let bytes = mapping.read();
             if end <= bytes.len() as u64 {
-                return Ok(Some(bytes.slice(start as usize..end as usize)));
+                return Ok(Some(bytes.clone()));
             }
             bytes.len() as u64
         };
+        let readable = self.readable_bytes();
         if readable - mapped < REMAP_BYTES {
             return Ok(None);
         }
         let newer: Bytes = self.file.map(readable)?.into();
-        let record = newer.slice(start as usize..end as usize);
         let mut bytes = mapping.write();
         if newer.len() > bytes.len() {
-            *bytes = newer;
+            *bytes = newer.clone();
         }
-        Ok(Some(record))
+        Ok(Some(newer))
     }
 
-    fn copied(&self, start: u64, end: u64) -> Result<Bytes> {
-        let mut record = vec![0; (end - start) as usize];
-        self.file.read_exact_at(&mut record, start)?;
-        Ok(record.into())
+    fn copied(&self, range: Range<u64>) -> Result<Bytes> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.file.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes.into())
     }
 
-    /// Checks that the bytes are one record as long as the pointer says, behind its address, and unchanged.
+    /// Bytes of the file where they can be had without copy or shared counter.
     #[inline]
-    fn judge(&self, position: u32, pointer: ValuePointer, bytes: Bytes, verify: bool) -> Result<FoundRecord> {
+    pub(crate) fn near<'a>(&'a self, range: &Range<u64>, ahead: Option<&'a ReadAhead>) -> Option<&'a [u8]> {
+        match &self.bytes {
+            Bytewise::Whole(bytes) => bytes.get(range.start as usize..range.end as usize),
+            Bytewise::Growing(_) | Bytewise::Pread => ahead?.get(self.header.id, range),
+        }
+    }
+
+    /// Reads bytes of the file that are asked for soon. What comes back starts at that offset of the file and is to be
+    /// kept until then; of a mapped segment there is nothing to keep. Requires: they are readable.
+    pub(crate) fn fetch(&self, range: Range<u64>) -> Result<Option<(u64, Bytes)>> {
+        match &self.bytes {
+            Bytewise::Whole(bytes) => {
+                touch(bytes.get(range.start as usize..range.end as usize).unwrap_or_default());
+                Ok(None)
+            }
+            Bytewise::Growing(mapping) => match self.grown(mapping, range.end)? {
+                Some(bytes) => {
+                    touch(bytes.get(range.start as usize..range.end as usize).unwrap_or_default());
+                    Ok(Some((0, bytes)))
+                }
+                None => Ok(Some((range.start, self.copied(range)?))),
+            },
+            Bytewise::Pread => Ok(Some((range.start, self.copied(range)?))),
+        }
+    }
+
+    /// Whether what is read ahead of this segment is a copy.
+    pub(crate) fn copies(&self) -> bool {
+        matches!(self.bytes, Bytewise::Pread)
+    }
+
+    /// The record that the bytes must be, in plain.
+    #[inline]
+    fn judge(&self, position: u32, pointer: ValuePointer, bytes: Bytes, verify: bool) -> Result<FoundRecord<Bytes>> {
+        let (header, start) = self.check(position, pointer, &bytes, verify)?;
+        let bytes = match &self.header.cipher {
+            Some(cipher) => decrypted(cipher, position, &header, start, bytes)
+                .map_err(|error| Error::from(error.at(self.path.clone(), u64::from(position))))?,
+            None => bytes,
+        };
+        Ok(FoundRecord { header, position, start, bytes })
+    }
+
+    /// Checks that the bytes are one record as long as the pointer says, behind its address, and unchanged. Returns its
+    /// header and where in the bytes it starts.
+    #[inline]
+    fn check(&self, position: u32, pointer: ValuePointer, bytes: &[u8], verify: bool) -> Result<(RecordHeader, usize)> {
         let decoded = |error: base::DecodeError| Error::from(error.at(self.path.clone(), u64::from(position)));
         let start = self.header.content.origin_len() as usize;
         if start > 0 {
-            let origin = Origin::decode(&bytes).map_err(decoded)?;
-            if (origin.segment, origin.offset) != (pointer.segment, pointer.offset) {
-                let asked = Origin { segment: pointer.segment, offset: pointer.offset };
-                return Err(self.wrong(
-                    position,
-                    "record of another address",
-                    format!("{asked:?}"),
-                    format!("{origin:?}"),
-                ));
+            let origin = Origin::decode(bytes).map_err(decoded)?;
+            let asked = Origin { segment: pointer.segment, offset: pointer.offset };
+            if origin != asked {
+                let (asked, found) = (format!("{asked:?}"), format!("{origin:?}"));
+                return Err(self.wrong(position, "record of another address", asked, found));
             }
         }
         let header = RecordHeader::decode(bytes.get(start..).unwrap_or_default()).map_err(decoded)?;
@@ -310,15 +401,9 @@ impl Segment {
                 let (computed, stored) = (format!("{computed:#010x}"), format!("{stored:#010x}"));
                 return Err(self.wrong(position, "record checksum", computed, stored));
             }
-        }
-        let bytes = match &self.header.cipher {
-            Some(cipher) => decrypted(cipher, position, &header, start, bytes).map_err(decoded)?,
-            None => bytes,
-        };
-        if verify {
             self.meta_of(&header)?;
         }
-        Ok(FoundRecord { header, position, start, bytes })
+        Ok((header, start))
     }
 
     fn meta_of(&self, header: &RecordHeader) -> Result<EntryMeta> {
@@ -327,7 +412,7 @@ impl Segment {
         })
     }
 
-    fn key_of<'a>(&self, found: &'a FoundRecord) -> Result<InternalKeyRef<'a>> {
+    fn key_of<'a>(&self, found: &'a FoundRecord<Bytes>) -> Result<InternalKeyRef<'a>> {
         InternalKeyRef::decode(found.key())
             .map_err(|error| error.at(self.path.clone(), u64::from(found.position)).into())
     }
@@ -361,27 +446,46 @@ fn decrypted(
 
 /// A record where it was found.
 #[derive(Debug)]
-pub(crate) struct FoundRecord {
+pub(crate) struct FoundRecord<B> {
     pub(crate) header: RecordHeader,
     position: u32,
     /// Where in the bytes the record starts; its address is before that.
     start: usize,
-    bytes: Bytes,
+    bytes: B,
 }
 
-impl FoundRecord {
+impl<B: AsRef<[u8]>> FoundRecord<B> {
     /// Header, key and value, without the checksum.
     pub(crate) fn covered(&self) -> &[u8] {
-        self.bytes.get(self.start..self.start + self.header.value_end()).unwrap_or_default()
+        self.part(0..self.header.value_end())
     }
 
     fn key(&self) -> &[u8] {
-        let key = self.start + RECORD_HEADER_LEN..self.start + self.header.value_start();
-        self.bytes.get(key).unwrap_or_default()
+        self.part(RECORD_HEADER_LEN..self.header.value_start())
     }
 
+    fn value(&self) -> &[u8] {
+        self.part(self.header.value_start()..self.header.value_end())
+    }
+
+    fn part(&self, range: Range<usize>) -> &[u8] {
+        self.bytes.as_ref().get(self.start + range.start..self.start + range.end).unwrap_or_default()
+    }
+}
+
+impl FoundRecord<Bytes> {
+    /// The value, which takes over the share in the segment's bytes.
     #[inline]
-    fn value(&self) -> Bytes {
-        self.bytes.slice(self.start + self.header.value_start()..self.start + self.header.value_end())
+    fn into_value(mut self) -> Bytes {
+        self.bytes.truncate(self.start + self.header.value_end());
+        self.bytes.advance(self.start + self.header.value_start());
+        self.bytes
+    }
+}
+
+/// Makes the system bring bytes into memory, and waits for it.
+pub(crate) fn touch(bytes: &[u8]) {
+    for page in bytes.chunks(PAGE_BYTES) {
+        std::hint::black_box(page.first().copied());
     }
 }
