@@ -10,14 +10,15 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use base::sync::atomic::{AtomicU64, Ordering};
+use base::clock::Clock;
+use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use base::{LogNumber, ValuePointer, Version};
 use bytes::Bytes;
 use lsm_levels::{Lookup, TreeVersion};
 use memtable::Memtable;
-use vlog::SegmentSet;
+use vlog::{ReadAhead, Segment, SegmentSet};
 
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A memtable with what it needs to be flushed and read.
 #[derive(Debug)]
@@ -130,9 +131,16 @@ impl SuperVersion {
     }
 }
 
-/// The segment sets in which the pointers of one view are looked up.
+/// The segment sets in which the pointers of one view are looked up. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct PinnedSegments(Vec<Arc<SegmentSet>>);
+pub(crate) struct PinnedSegments(Arc<Pinned>);
+
+#[derive(Debug)]
+struct Pinned {
+    sets: Vec<Arc<SegmentSet>>,
+    /// Whether a value was read through it.
+    was_read: AtomicBool,
+}
 
 impl PinnedSegments {
     /// The segments of a pinned view: those of its tables, then those of its memtables.
@@ -144,17 +152,72 @@ impl PinnedSegments {
                 sets.push(segments);
             }
         }
-        Self(sets)
+        Self::new(sets)
     }
 
     pub(crate) fn only(segments: Arc<SegmentSet>) -> Self {
-        Self(vec![segments])
+        Self::new(vec![segments])
     }
 
-    /// Reads the value behind a pointer.
-    pub(crate) fn read(&self, pointer: ValuePointer) -> Result<Bytes> {
-        let holder = self.0.iter().find(|set| set.holder(pointer.segment).is_some()).or(self.0.first());
-        let holder = holder.ok_or_else(|| Error::new(crate::ErrorKind::Internal, "a view without segments"))?;
-        Ok(holder.read(pointer)?)
+    fn new(sets: Vec<Arc<SegmentSet>>) -> Self {
+        Self(Arc::new(Pinned { sets, was_read: AtomicBool::new(false) }))
+    }
+
+    /// Whether a value was read through this or a clone since [`set_was_read`](Self::set_was_read) said otherwise.
+    pub(crate) fn was_read(&self) -> bool {
+        self.0.was_read.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_was_read(&self, was_read: bool) {
+        if self.was_read() != was_read {
+            self.0.was_read.store(was_read, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads the value behind a pointer, from what was read ahead if it is there.
+    pub(crate) fn read(&self, pointer: ValuePointer, ahead: Option<&ReadAhead>) -> Result<Bytes> {
+        self.set_was_read(true);
+        match self.holder(pointer) {
+            Some(segment) => Ok(segment.read_near(pointer, ahead)?),
+            None => Err(self.missing(pointer)),
+        }
+    }
+
+    /// Hands the value behind a pointer to `f`, without a copy where that can be.
+    pub(crate) fn read_with<R>(
+        &self,
+        pointer: ValuePointer,
+        ahead: Option<&ReadAhead>,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
+        self.set_was_read(true);
+        match self.holder(pointer) {
+            Some(segment) => Ok(segment.read_with(pointer, ahead, f)?),
+            None => Err(self.missing(pointer)),
+        }
+    }
+
+    /// Brings the values behind pointers near.
+    pub(crate) fn read_ahead(
+        &self,
+        pointers: impl Iterator<Item = ValuePointer>,
+        was_slow: bool,
+        clock: &dyn Clock,
+    ) -> ReadAhead {
+        let records = pointers.filter_map(|pointer| Some((&**self.holder(pointer)?, pointer)));
+        ReadAhead::fetch(records, was_slow, clock)
+    }
+
+    fn holder(&self, pointer: ValuePointer) -> Option<&Arc<Segment>> {
+        self.0.sets.iter().find_map(|set| set.holder(pointer.segment))
+    }
+
+    #[cold]
+    fn missing(&self, pointer: ValuePointer) -> Error {
+        let read = self.0.sets.first().map(|set| set.read(pointer));
+        match read {
+            Some(Err(error)) => error.into(),
+            _ => Error::new(ErrorKind::Internal, "a view without segments"),
+        }
     }
 }

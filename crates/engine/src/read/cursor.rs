@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use base::{EntryKind, Version};
+use base::Version;
 
-use crate::read::{Item, MOVES_BEFORE_REPIN, OverlaidCursor, Reader, ScanOptions};
+use crate::read::{Item, MOVES_BEFORE_REPIN, OverlaidCursor, Reader, ScanOptions, Window};
 use crate::{Result, Slice};
 
 /// A position among the keys of a scan, moved at will in both directions.
@@ -25,6 +25,11 @@ use crate::{Result, Slice};
 /// ```
 pub struct Cursor<'a> {
     inner: OverlaidCursor<'a>,
+    window: Window,
+    /// Where the cursor stands, if that is not where the inner one does: the inner one may be ahead.
+    shown: Option<Item>,
+    /// Whether it was moved forward to `shown`.
+    is_forward: bool,
     reader: Reader<'a>,
     options: ScanOptions,
     /// Moves by one since the view was last compared with the current one.
@@ -39,7 +44,8 @@ impl<'a> Cursor<'a> {
         }
         let view = reader.pin();
         let inner = reader.cursor(&view, &options, options.bounds.clone());
-        Ok(Self { inner, reader, options, moves: 0 })
+        let window = Window::new(&options);
+        Ok(Self { inner, window, shown: None, is_forward: true, reader, options, moves: 0 })
     }
 
     /// Moves to the first key (the last one of a reverse scan).
@@ -93,14 +99,7 @@ impl<'a> Cursor<'a> {
     /// As [`rewind`](Self::rewind).
     #[allow(clippy::should_implement_trait, reason = "a cursor is not an iterator: its item stays where it is")]
     pub fn next(&mut self) -> Result<()> {
-        self.prepare_step()?;
-        match (self.valid(), self.options.reverse) {
-            (false, _) => Ok(()),
-            (true, false) => self.inner.next(),
-            (true, true) => self.inner.prev(),
-        }?;
-        self.note();
-        Ok(())
+        self.step(!self.options.reverse)
     }
 
     /// Moves back, against the direction of the scan. On no key it does nothing.
@@ -108,51 +107,90 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As [`rewind`](Self::rewind).
     pub fn prev(&mut self) -> Result<()> {
+        self.step(self.options.reverse)
+    }
+
+    fn step(&mut self, is_forward: bool) -> Result<()> {
         self.prepare_step()?;
-        match (self.valid(), self.options.reverse) {
-            (false, _) => Ok(()),
-            (true, false) => self.inner.prev(),
-            (true, true) => self.inner.next(),
-        }?;
+        if !self.valid() {
+            return Ok(());
+        }
+        if self.is_forward != is_forward {
+            self.settle()?;
+        }
+        self.shown = None;
+        if let Some(known) = self.window.take() {
+            self.shown = known?;
+        } else {
+            if is_forward { self.inner.next() } else { self.inner.prev() }?;
+            if self.inner.valid() && self.window.is_wanted(&self.inner) {
+                let clock = &*self.reader.handle.clock;
+                self.shown = Some(self.window.fill(&mut self.inner, is_forward, usize::MAX, clock)?);
+                self.is_forward = is_forward;
+            }
+        }
         self.note();
         Ok(())
+    }
+
+    /// Makes the inner cursor stand where this one does.
+    fn settle(&mut self) -> Result<()> {
+        let is_ahead = self.window.is_ahead();
+        self.window.clear();
+        match self.shown.take() {
+            Some(shown) if is_ahead => self.inner.seek(shown.key()),
+            _ => Ok(()),
+        }
     }
 
     fn prepare_seek(&mut self) -> Result<()> {
         self.moves = 0;
         self.reader.check()?;
+        self.window.clear();
+        self.shown = None;
         self.reader.repin(&mut self.inner, &self.options);
         Ok(())
     }
 
     fn prepare_step(&mut self) -> Result<()> {
         self.moves += 1;
-        if self.moves == MOVES_BEFORE_REPIN { self.prepare_seek() } else { self.reader.check() }
+        self.reader.check()?;
+        if self.moves == MOVES_BEFORE_REPIN {
+            self.settle()?;
+            self.prepare_seek()?;
+        }
+        Ok(())
     }
 
     /// Notes the key that the cursor has come to, for transactions of which only such keys count as read.
     fn note(&self) {
         if let (Some(tracked), true) = (self.reader.tracked, self.valid()) {
-            tracked.met(self.reader.keyspace.id, self.inner.user_key());
+            tracked.met(self.reader.keyspace.id, self.user_key());
         }
     }
 
     /// Whether the cursor stands on a key.
     #[must_use]
     pub fn valid(&self) -> bool {
-        self.inner.valid()
+        // The inner one may have been left behind the last item, or on one that was stepped over.
+        self.shown.is_some() || (!self.window.is_ahead() && self.inner.valid())
+    }
+
+    /// Requires: [`valid`](Self::valid).
+    fn user_key(&self) -> &[u8] {
+        self.shown.as_ref().map_or_else(|| self.inner.user_key(), Item::key)
     }
 
     /// The key, if the cursor stands on one.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
-        self.valid().then(|| self.inner.user_key())
+        self.valid().then(|| self.user_key())
     }
 
     /// The version, if the cursor stands on a key.
     #[must_use]
     pub fn version(&self) -> Option<Version> {
-        self.valid().then(|| self.inner.version())
+        self.valid().then(|| self.shown.as_ref().map_or_else(|| self.inner.version(), Item::version))
     }
 
     /// Hands the value to `f` where it stands, if the cursor stands on a key.
@@ -163,11 +201,11 @@ impl<'a> Cursor<'a> {
         if !self.valid() {
             return Ok(None);
         }
+        if let Some(shown) = &self.shown {
+            return shown.value_with(f).map(Some);
+        }
         if let Some(store) = self.inner.store_cursor() {
-            let entry = store.entry()?;
-            if entry.meta.kind == EntryKind::Put {
-                return Ok(Some(f(entry.payload)));
-            }
+            return store.value_with(f).map(Some);
         }
         self.inner.item()?.value_with(f).map(Some)
     }
@@ -185,7 +223,10 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// When the entry does not decode.
     pub fn item(&self) -> Result<Option<Item>> {
-        self.valid().then(|| self.inner.item()).transpose()
+        match &self.shown {
+            Some(shown) => Ok(Some(shown.clone())),
+            None => self.valid().then(|| self.inner.item()).transpose(),
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! One version of one key, as a read returns it.
 
 use std::fmt;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base::{EntryKind, EntryMeta, EntryRef, InternalKeyRef, PointerPayload, Version};
+use base::{EntryKind, EntryMeta, EntryRef, InternalKeyRef, PointerPayload, ValuePointer, Version};
 use bytes::Bytes;
+use vlog::ReadAhead;
 
 use crate::super_version::PinnedSegments;
 use crate::{Error, ErrorKind, Result, Slice};
@@ -27,6 +29,8 @@ pub struct Item {
 struct Separated {
     payload: PointerPayload,
     segments: PinnedSegments,
+    /// What the walk that the item comes from has read ahead, as long as it keeps that.
+    ahead: Weak<ReadAhead>,
 }
 
 impl Item {
@@ -44,12 +48,24 @@ impl Item {
         data.extend_from_slice(inline);
         let separated = if is_pointer {
             let payload = PointerPayload::decode(entry.payload).map_err(bad_entry)?;
-            Some(Separated { payload, segments: segments.clone() })
+            Some(Separated { payload, segments: segments.clone(), ahead: Weak::new() })
         } else {
             None
         };
         let (version, meta, key_len) = (key.version, entry.meta, key.user_key.len());
         Ok(Self { data: data.into(), key_len, version, meta, gone: meta.is_deleted_at(now), separated })
+    }
+
+    /// The record of a value in the value log.
+    pub(crate) fn pointer(&self) -> Option<ValuePointer> {
+        self.separated.as_ref().map(|separated| separated.payload.pointer)
+    }
+
+    /// Where to look first for a value in the value log.
+    pub(crate) fn set_ahead(&mut self, ahead: &Arc<ReadAhead>) {
+        if let Some(separated) = &mut self.separated {
+            separated.ahead = Arc::downgrade(ahead);
+        }
     }
 
     /// A write that its own transaction reads before the commit.
@@ -90,7 +106,7 @@ impl Item {
     pub fn value_with<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
         match &self.separated {
             None => Ok(f(self.data.get(self.key_len..).unwrap_or_default())),
-            Some(separated) => Ok(f(&separated.read()?)),
+            Some(separated) => separated.read_with(f),
         }
     }
 
@@ -160,7 +176,11 @@ impl Item {
 
 impl Separated {
     fn read(&self) -> Result<Slice> {
-        self.segments.read(self.payload.pointer).map(Slice::from_bytes)
+        self.segments.read(self.payload.pointer, self.ahead.upgrade().as_deref()).map(Slice::from_bytes)
+    }
+
+    fn read_with<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        self.segments.read_with(self.payload.pointer, self.ahead.upgrade().as_deref(), f)
     }
 }
 

@@ -6,7 +6,7 @@ use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::read::{Bounds, Item, MOVES_BEFORE_REPIN, OverlaidCursor, Reader, ScanOptions};
+use crate::read::{Bounds, Item, MOVES_BEFORE_REPIN, OverlaidCursor, Reader, ScanOptions, Window};
 use crate::txn::TrackedRange;
 
 /// Items of a scan, in key order; `.rev()` and `next_back` walk from the other end. An error ends it, as an item.
@@ -16,6 +16,8 @@ pub struct Iter<'a> {
     bounds: Bounds,
     low: Option<OverlaidCursor<'a>>,
     high: Option<OverlaidCursor<'a>>,
+    /// Of the one end that has moved; of none as soon as both have.
+    window: Window,
     tracked: Option<TrackedRange<'a>>,
     left: usize,
     /// Steps since the views were last compared with the current one.
@@ -28,8 +30,8 @@ impl<'a> Iter<'a> {
     pub(crate) fn new(reader: Reader<'a>, options: ScanOptions) -> Self {
         let bounds = options.bounds.clone();
         let tracked = reader.tracked.map(|tracked| tracked.begin_range(reader.keyspace.id, bounds.clone()));
-        let (left, done) = (options.limit.unwrap_or(usize::MAX), false);
-        Self { reader, options, bounds, low: None, high: None, tracked, left, moves: 0, done }
+        let (window, left) = (Window::new(&options), options.limit.unwrap_or(usize::MAX));
+        Self { reader, options, bounds, low: None, high: None, window, tracked, left, moves: 0, done: false }
     }
 
     fn step(&mut self, from_high: bool) -> Option<Result<Item>> {
@@ -40,43 +42,74 @@ impl<'a> Iter<'a> {
         if !matches!(item, Some(Ok(_))) {
             self.done = true;
             (self.low, self.high) = (None, None);
+            self.window.clear();
         }
         item
     }
 
     fn advance(&mut self, from_high: bool) -> Result<Option<Item>> {
         self.reader.check()?;
-        self.repin_if_due();
-        if self.left == 0 || !self.move_cursor(from_high)? {
+        self.repin_if_due()?;
+        if self.left == 0 {
             return Ok(None);
         }
-        self.left -= 1;
-        let (moved, other) = if from_high { (&self.high, &self.low) } else { (&self.low, &self.high) };
-        let Some(moved) = moved else { return Ok(None) };
-        if let Some(other) = other
-            && (!other.valid() || has_met(moved, other, from_high))
-        {
-            // What lay between the two has been looked at as well.
+        let Some(item) = self.take_next(from_high)? else {
             if let Some(tracked) = &mut self.tracked {
                 tracked.exhausted();
             }
             return Ok(None);
-        }
+        };
+        self.left -= 1;
         if let Some(tracked) = &mut self.tracked {
-            tracked.reached(moved.user_key(), from_high);
+            tracked.reached(item.key(), from_high);
+        }
+        Ok(Some(item))
+    }
+
+    /// The next item of one end, if there is one that the other end has not given.
+    fn take_next(&mut self, from_high: bool) -> Result<Option<Item>> {
+        let has_two_ends = if from_high { &self.low } else { &self.high }.is_some();
+        if has_two_ends {
+            // From here on an end stands on the item that it gave last, which is how the two meet.
+            self.settle()?;
+        } else if let Some(known) = self.window.take() {
+            return known;
+        }
+        if !self.move_cursor(from_high)? {
+            return Ok(None);
+        }
+        let (moved, other) = if from_high { (&mut self.high, &self.low) } else { (&mut self.low, &self.high) };
+        let Some(moved) = moved else { return Ok(None) };
+        if let Some(other) = other
+            && (!other.valid() || has_met(moved, other, from_high))
+        {
+            return Ok(None);
+        }
+        if !has_two_ends && self.window.is_wanted(moved) {
+            return self.window.fill(moved, !from_high, self.left, &*self.reader.handle.clock).map(Some);
         }
         moved.item().map(Some)
     }
 
-    /// Also the end that does not move lets its view go.
-    fn repin_if_due(&mut self) {
+    /// Lets each end stand on the item that it gave last.
+    fn settle(&mut self) -> Result<()> {
+        match self.low.as_mut().or(self.high.as_mut()) {
+            Some(end) if self.window.is_ahead() => self.window.give_back(end),
+            _ => Ok(()),
+        }
+    }
+
+    /// Also the end that does not move lets its view go, and so do the items ahead.
+    fn repin_if_due(&mut self) -> Result<()> {
         self.moves += 1;
         if self.moves == MOVES_BEFORE_REPIN {
             self.moves = 0;
+            self.settle()?;
             for end in [&mut self.low, &mut self.high].into_iter().flatten() {
                 self.reader.repin(end, &self.options);
             }
         }
+        Ok(())
     }
 
     /// Moves one end to its next entry; `false` if there is none.
@@ -103,9 +136,6 @@ impl<'a> Iter<'a> {
                 cursor.valid()
             }
         };
-        if !valid && let Some(tracked) = &mut self.tracked {
-            tracked.exhausted();
-        }
         Ok(valid)
     }
 }

@@ -11,6 +11,7 @@ mod scan;
 mod source;
 mod traits;
 mod visible;
+mod window;
 
 pub use cursor::Cursor;
 pub use item::Item;
@@ -27,3 +28,4 @@ pub(crate) use repin::MOVES_BEFORE_REPIN;
 pub(crate) use scan::Bounds;
 pub(crate) use source::Source;
 pub(crate) use visible::{Visibility, VisibleCursor};
+pub(crate) use window::Window;

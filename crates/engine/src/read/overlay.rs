@@ -99,7 +99,7 @@ impl<'a> OverlaidCursor<'a> {
         }
     }
 
-    /// The inline value where it stands, without a copy; `None` for one that is in the value log or an own write.
+    /// The part that walks the store, if that is what is shown.
     pub(crate) fn store_cursor(&self) -> Option<&VisibleCursor> {
         (self.valid() && self.shown() == Shown::Store).then_some(&self.store)
     }

@@ -126,6 +126,8 @@ pub struct ScanOptions {
     pub(crate) no_fill_cache: bool,
     pub(crate) no_read_ahead: bool,
     pub(crate) limit: Option<usize>,
+    pub(crate) prefetch_values: Option<usize>,
+    pub(crate) prefetch_bytes: Option<u64>,
 }
 
 impl ScanOptions {
@@ -173,6 +175,24 @@ impl ScanOptions {
     /// Whether blocks ahead of a sequential reader are fetched early (default: true).
     pub fn read_ahead(mut self, read_ahead: bool) -> Self {
         self.no_read_ahead = !read_ahead;
+        self
+    }
+
+    /// Most items that a scan steps ahead to fetch their values together (default: 32; 0 and 1 turn it off).
+    ///
+    /// A scan begins with that once a value in the value log was asked for, with few items, and never over all versions:
+    /// one that asks for keys and lengths alone reads no value. What could not be fetched is read, and fails, when it is
+    /// asked for. Badger: `PrefetchSize`.
+    pub fn prefetch_values(mut self, items: usize) -> Self {
+        self.prefetch_values = Some(items);
+        self
+    }
+
+    /// Most bytes of keys and values that a scan steps ahead by, and so most that it keeps in memory where values are
+    /// copied ([`IoMode::Pread`](crate::IoMode::Pread)), but for up to 4 KiB a value (default: 1 MiB). An item that is
+    /// kept when the scan is beyond it reads its value anew.
+    pub fn prefetch_bytes(mut self, bytes: u64) -> Self {
+        self.prefetch_bytes = Some(bytes);
         self
     }
 

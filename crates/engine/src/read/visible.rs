@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use base::{Cursor as _, EntryRef, InternalKey, InternalKeyRef, Version};
+use base::{Cursor as _, EntryKind, EntryRef, InternalKey, InternalKeyRef, PointerPayload, Version};
 use lsm_levels::MergeCursor;
 
 use crate::Result;
@@ -84,13 +84,19 @@ impl VisibleCursor {
         if self.valid() {
             self.state = State::Aside;
         }
-        self.segments = PinnedSegments::of(&view);
+        let segments = PinnedSegments::of(&view);
+        segments.set_was_read(self.segments.was_read());
+        self.segments = segments;
         self.merge = merge;
         self.view = view;
     }
 
     pub(crate) fn view(&self) -> &Arc<SuperVersion> {
         &self.view
+    }
+
+    pub(crate) fn segments(&self) -> &PinnedSegments {
+        &self.segments
     }
 
     pub(crate) fn valid(&self) -> bool {
@@ -105,6 +111,16 @@ impl VisibleCursor {
     pub(crate) fn entry(&self) -> Result<EntryRef<'_>> {
         let encoded = if self.state == State::Forward { self.merge.value() } else { &self.entry };
         EntryRef::decode(encoded).map_err(bad_entry)
+    }
+
+    /// Hands the value to `f` where it stands.
+    pub(crate) fn value_with<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        let entry = self.entry()?;
+        if entry.meta.kind != EntryKind::Pointer {
+            return Ok(f(entry.payload));
+        }
+        let payload = PointerPayload::decode(entry.payload).map_err(bad_entry)?;
+        self.segments.read_with(payload.pointer, None, f)
     }
 
     pub(crate) fn item(&self) -> Result<Item> {
