@@ -30,11 +30,11 @@ fn value_log_bytes(folder: &Folder) -> u64 {
 fn what_was_overwritten_is_collected() {
     let folder = overwritten("what_was_overwritten");
     let before = value_log_bytes(&folder);
-    let collected = folder.ratel(["gc", "store"]).ends_with(0).text();
+    let collected = folder.ratel(["gc", "store"]).ends_with(0).text().to_owned();
     assert!(collected.starts_with("collected 2 segments"), "{collected}");
     assert!(value_log_bytes(&folder) + 90_000 < before);
     assert_values(&folder);
-    let nothing = folder.ratel(["gc", "store"]).ends_with(0).text();
+    let nothing = folder.ratel(["gc", "store"]).ends_with(0).text().to_owned();
     assert!(nothing.starts_with("collected 0 segments"), "{nothing}");
     folder.ratel(["gc", "store", "--discard-ratio", "1.5"]).ends_with(2);
 }
@@ -42,11 +42,9 @@ fn what_was_overwritten_is_collected() {
 #[test]
 fn what_leaked_is_found_and_mended() {
     let folder = overwritten("what_leaked");
-    folder.ratel(["gc", "store", "--discard-ratio", "0.99", "--dry-run"]).ends_with(0);
-    // Compacted, so that garbage is known; nothing but what is all dead goes.
-    let exact = folder.ratel(["vlog", "check", "store"]).ends_with(0).text();
+    let exact = folder.ratel(["vlog", "check", "store"]).ends_with(0).text().to_owned();
     assert!(exact.contains("0 leaked"), "{exact}");
-    let rebuilt = folder.ratel(["vlog", "rebuild", "store"]).ends_with(0).text();
+    let rebuilt = folder.ratel(["vlog", "rebuild", "store"]).ends_with(0).text().to_owned();
     assert!(rebuilt.contains("0 leaked"), "{rebuilt}");
     assert_values(&folder);
 }
