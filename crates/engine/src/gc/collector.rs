@@ -32,6 +32,11 @@ const ROLL_BYTES_MIN: u64 = 8 << 20;
 /// Less garbage than this part of a segment at its longest is left alone.
 const GARBAGE_PART_MIN: u64 = 16;
 
+/// Garbage is searched for once so large a part of the value log is surmised, and so many times the bytes of the tables that
+/// the search writes anew.
+const SEARCH_PART_MIN: f64 = 0.05;
+const SEARCH_TABLES_MIN: u64 = 2;
+
 /// Every so many large writes, and every so many others, one looks at what it hides.
 const SAMPLE_LARGE: u64 = 16;
 const SAMPLE_OTHER: u64 = 64;
@@ -79,10 +84,10 @@ impl Store {
                 return self.collect_or_pass_over(&chosen, &|bytes| self.pace_collection(auto, bytes)).map(|_| true);
             }
         }
-        if outlook.surmised > floor
-            && outlook.part() > auto.garbage_target
-            && outlook.surmised > self.pointing_table_bytes() / 2
-        {
+        let worth_a_search = outlook.surmised > floor
+            && outlook.surmised as f64 > outlook.total as f64 * SEARCH_PART_MIN
+            && outlook.surmised > self.pointing_table_bytes() * SEARCH_TABLES_MIN;
+        if worth_a_search && outlook.part() > auto.garbage_target {
             return self.find_garbage().map(|()| true);
         }
         let small = choose_small(&outlook.segments, roll_bytes);
