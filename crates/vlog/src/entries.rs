@@ -11,7 +11,7 @@ pub struct Entries(pub(crate) Source);
 
 #[derive(Debug)]
 pub(crate) enum Source {
-    Hint(HintReader),
+    Hint(Box<HintReader>),
     Records(RecordScanner),
 }
 

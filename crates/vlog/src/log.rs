@@ -127,7 +127,7 @@ impl ValueLog {
         let sealed = self.ledger.lock().segments.get(&segment.id()).map(SealedSegment::totals);
         Ok(Entries(if let Some(totals) = sealed {
             let (store, header) = (self.options.of_store(), segment.header());
-            Source::Hint(HintReader::open(&*self.vfs, &self.dir, store, header, Some(totals))?)
+            Source::Hint(Box::new(HintReader::open(&*self.vfs, &self.dir, store, header, Some(totals))?))
         } else {
             let limit = segment.readable_bytes();
             Source::Records(RecordScanner::new(Arc::clone(segment.file()), segment.header().clone(), limit))
