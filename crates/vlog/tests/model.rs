@@ -191,7 +191,8 @@ impl World {
             assert!(all.iter().all(|at| of.collected || at.0 == of.segment));
             assert_eq!(dead, all.intersection(&self.dead).copied().collect());
             let origin_len = if of.collected { 8 } else { 0 };
-            let len = |at: &Address| u64::from(left[at].len) + origin_len;
+            let seals_len = if self.options.keys.is_some() { 32 } else { 0 };
+            let len = |at: &Address| u64::from(left[at].len) + origin_len + seals_len;
             assert_eq!(of.dead_bytes, dead.iter().map(len).sum::<u64>());
             assert_eq!((of.records, of.dead_records), (all.len() as u64, dead.len() as u64));
             if of.sealed {
