@@ -11,13 +11,18 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "ratel", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
+    /// The master key of an encrypted store: a file of 32 bytes, or of 64 hexadecimal digits
+    #[arg(long, global = true, value_name = "F")]
+    pub(crate) key_file: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong arguments or input, 3 no such key, 4 done but for the files or keys that were
-named (the first 1,000 of them), 5 store damaged, 6 store open elsewhere, 7 no store or not one of this program, 8 disk full.";
+named (the first 1,000 of them), 5 store damaged, 6 store open elsewhere, 7 no store or not one of this program, 8 disk full,
+9 key missing or wrong.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -42,6 +47,8 @@ pub(crate) enum Command {
     /// Looks after the value log's account of what is garbage
     #[command(subcommand)]
     Vlog(Vlog),
+    /// Changes the keys of an encrypted store
+    Rotate(Rotate),
     /// Measures how fast this store is here, on workloads that go by db_bench's names
     Bench(bench::Arguments),
 }
@@ -70,6 +77,19 @@ pub(crate) enum Vlog {
     Check(Store),
     /// The same, and mends what differs
     Rebuild(Store),
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["new_key_file", "data_key"])))]
+pub(crate) struct Rotate {
+    /// The store's folder
+    pub(crate) store: PathBuf,
+    /// Wraps the data keys under the master key in this file, with which the store opens from then on
+    #[arg(long, value_name = "F")]
+    pub(crate) new_key_file: Option<PathBuf>,
+    /// Makes a new data key, under which files are encrypted from then on
+    #[arg(long)]
+    pub(crate) data_key: bool,
 }
 
 #[derive(Debug, Args)]

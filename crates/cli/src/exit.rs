@@ -28,6 +28,8 @@ pub(crate) enum Code {
     Incompatible = 7,
     /// The disk is full.
     NoSpace = 8,
+    /// The key of an encrypted store is missing or wrong.
+    Key = 9,
 }
 
 /// Why a command ended early: what to say and how to end.
@@ -100,6 +102,7 @@ impl From<engine::Error> for Failure {
             ErrorKind::Locked => Code::Locked,
             ErrorKind::Incompatible => Code::Incompatible,
             ErrorKind::NoSpace => Code::NoSpace,
+            ErrorKind::Encryption => Code::Key,
             _ => Code::Failed,
         };
         Self::new(code, error.to_string())

@@ -30,7 +30,7 @@ use args::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let code = match commands::run(arguments.command) {
+    let code = match commands::run(arguments) {
         Ok(code) => code,
         Err(failure) => {
             if failure.code() != exit::Code::Done {

@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use engine::{Db, Entry, ErrorKind, Options, WriteBatch};
+use engine::{Db, Entry, ErrorKind, Options, WriteBatch, key_file};
 
 use crate::escape::unescape;
 use crate::exit::{Code, Failure, complain};
@@ -18,21 +18,36 @@ const BATCH_BYTES: u64 = 4 << 20;
 /// Longest value of a store in bytes.
 pub(crate) const VALUE_LEN_MAX: u64 = (4 << 30) - (128 << 10);
 
-/// A store that is there, for reading only.
-pub(crate) fn open_for_reading(path: &Path) -> Result<Db, Failure> {
-    must_exist(path)?;
-    opened(Options::new().open_read_only(path))
+/// Opens stores, with the master key in a file where one was named.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Opener {
+    pub(crate) key_file: Option<PathBuf>,
 }
 
-/// A store for reading and writing, made if it is not there.
-pub(crate) fn open_or_create(path: &Path, options: Options) -> Result<Db, Failure> {
-    opened(options.open(path))
-}
+impl Opener {
+    /// A store that is there, for reading only.
+    pub(crate) fn for_reading(&self, path: &Path) -> Result<Db, Failure> {
+        must_exist(path)?;
+        opened(self.with_key(Options::new())?.open_read_only(path))
+    }
 
-/// A store that is there, for reading and writing.
-pub(crate) fn open_existing(path: &Path) -> Result<Db, Failure> {
-    must_exist(path)?;
-    opened(Options::new().create_if_missing(false).open(path))
+    /// A store for reading and writing, made if it is not there.
+    pub(crate) fn or_create(&self, path: &Path, options: Options) -> Result<Db, Failure> {
+        opened(self.with_key(options)?.open(path))
+    }
+
+    /// A store that is there, for reading and writing.
+    pub(crate) fn existing(&self, path: &Path) -> Result<Db, Failure> {
+        must_exist(path)?;
+        opened(self.with_key(Options::new().create_if_missing(false))?.open(path))
+    }
+
+    fn with_key(&self, options: Options) -> Result<Options, Failure> {
+        match &self.key_file {
+            Some(file) => Ok(options.encryption(key_file(file)?)),
+            None => Ok(options),
+        }
+    }
 }
 
 /// Tells what opening dropped and warns of: a command that writes ends a torn tail for good, so no later one can.

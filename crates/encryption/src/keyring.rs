@@ -6,8 +6,8 @@
 //! 3. Ids of data keys are random, so that a registry that was made anew is not taken for the one that was lost.
 //! 4. The salt of the registry is drawn anew each time it is written.
 //!
-//! Lock order: a write of the registry holds `provider` over its calls to the system and to the provider, and takes `keys`
-//! under it; `keys` is a leaf, held for a look or a push.
+//! Lock order: a write of the registry holds `provider` over its calls to the system, and takes `keys` under it; `keys` is a
+//! leaf, held for a look or a push. The provider, which is the caller's code, is asked under neither.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use vfs::Vfs;
 use crate::cipher::{FileCipher, FileKind, KeyId, SALT_LEN};
 use crate::derive::Secret;
 use crate::error::{Error, KeyError, Result};
-use crate::provider::KeyProvider;
+use crate::provider::{KeyProvider, MasterKey};
 use crate::registry::{self, DataKey, KEY_REGISTRY, KEYS_MAX, REGISTRY_LEN_MAX, Registry};
 
 /// How old a data key gets, where nobody says otherwise, before new files are sealed under the next.
@@ -99,26 +99,37 @@ impl Keyring {
     /// When the registry cannot be written or takes no more keys, or the provider fails. The current key is then still
     /// what it was.
     pub fn rotate(&self, now: u64) -> Result<KeyId> {
-        let provider = self.provider.lock();
-        let mut keys = self.keys.read().clone();
-        if keys.len() >= KEYS_MAX {
-            return Err(Error::TooManyKeys { path: self.path.clone(), max: KEYS_MAX });
+        loop {
+            let provider = Arc::clone(&self.provider.lock());
+            let master = provider.current().map_err(Error::Provider)?;
+            let current = self.provider.lock();
+            if !Arc::ptr_eq(&current, &provider) {
+                continue; // Wrapped under another one meanwhile.
+            }
+            let mut keys = self.keys.read().clone();
+            if keys.len() >= KEYS_MAX {
+                return Err(Error::TooManyKeys { path: self.path.clone(), max: KEYS_MAX });
+            }
+            let key = self.draw_key(&keys, now)?;
+            let id = key.id;
+            keys.push(key.clone());
+            self.write(&keys, &master)?;
+            self.keys.write().push(key);
+            return Ok(id);
         }
-        let key = self.draw_key(&keys, now)?;
-        let id = key.id;
-        keys.push(key.clone());
-        self.write(&keys, &**provider)?;
-        self.keys.write().push(key);
-        Ok(id)
     }
 
-    /// [Rotates](Self::rotate) if the current key is older than `lifetime`. Costs a look where it is not.
+    /// [Rotates](Self::rotate) if the current key is older than `lifetime`. Costs a look where it is not. Where the registry
+    /// takes no more keys, the current one stays.
     ///
     /// # Errors
     /// As [`rotate`](Self::rotate).
     pub fn rotate_if_older(&self, lifetime: Duration, now: u64) -> Result<Option<KeyId>> {
-        let created_at = self.keys.read().last().map_or(0, |key| key.created_at);
-        if now.saturating_sub(created_at) <= lifetime.as_secs() {
+        let (created_at, count) = {
+            let keys = self.keys.read();
+            (keys.last().map_or(0, |key| key.created_at), keys.len())
+        };
+        if now.saturating_sub(created_at) <= lifetime.as_secs() || count >= KEYS_MAX {
             return Ok(None);
         }
         self.rotate(now).map(Some)
@@ -131,9 +142,10 @@ impl Keyring {
     /// When the registry cannot be written, or the provider fails. Whether the old or the new master key opens the store
     /// is then open only if the failure was the sync of the directory.
     pub fn rewrap(&self, provider: Arc<dyn KeyProvider>) -> Result<()> {
+        let master = provider.current().map_err(Error::Provider)?;
         let mut current = self.provider.lock();
         let keys = self.keys.read().clone();
-        self.write(&keys, &*provider)?;
+        self.write(&keys, &master)?;
         *current = provider;
         Ok(())
     }
@@ -170,11 +182,10 @@ impl Keyring {
         }
     }
 
-    fn write(&self, keys: &[DataKey], provider: &dyn KeyProvider) -> Result<()> {
-        let master = provider.current().map_err(Error::Provider)?;
+    fn write(&self, keys: &[DataKey], master: &MasterKey) -> Result<()> {
         let mut salt = [0; SALT_LEN];
         self.vfs.fill_random(&mut salt)?;
-        vfs::write_atomic(&*self.vfs, &self.path, &registry::encode(self.store, keys, &master, &salt))?;
+        vfs::write_atomic(&*self.vfs, &self.path, &registry::encode(self.store, keys, master, &salt))?;
         Ok(())
     }
 }

@@ -114,7 +114,7 @@ impl Store {
         let build = BuildContext {
             vfs: &self.vfs,
             dir: &self.files.dir,
-            keys: None,
+            keys: self.keys.as_deref(),
             table_options: &table_options,
             ids: &new_table_id,
             target_file_bytes: self.options.table_size,

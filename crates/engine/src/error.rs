@@ -199,12 +199,13 @@ impl From<Corruption> for Error {
 
 /// What the kinds of the layers' errors are here.
 macro_rules! from_layer {
-    ($error:ty, $corruption:path, $vfs:path, $incompatible:pat => $other:ident) => {
+    ($error:ty, $corruption:path, $vfs:path, $key:pat, $incompatible:pat => $other:ident) => {
         impl From<$error> for Error {
             fn from(error: $error) -> Self {
                 match error {
                     $corruption(corruption) => Self::corrupt(*corruption),
                     $vfs(error) => error.into(),
+                    error @ $key => encrypted(error),
                     error @ $incompatible => Self::with_source(ErrorKind::Incompatible, error.to_string(), error),
                     error => $other(error),
                 }
@@ -213,16 +214,31 @@ macro_rules! from_layer {
     };
 }
 
-from_layer!(wal::Error, wal::Error::Corruption, wal::Error::Vfs, wal::Error::Incompatible { .. } => of_log);
-from_layer!(vlog::Error, vlog::Error::Corruption, vlog::Error::Vfs, vlog::Error::Incompatible { .. } => of_value_log);
-from_layer!(sstable::Error, sstable::Error::Corruption, sstable::Error::Vfs, sstable::Error::Incompatible { .. } => internal);
 from_layer!(
-    lsm_levels::Error, lsm_levels::Error::Corruption, lsm_levels::Error::Vfs,
+    wal::Error, wal::Error::Corruption, wal::Error::Vfs, wal::Error::Key { .. },
+    wal::Error::Incompatible { .. } => internal
+);
+from_layer!(
+    vlog::Error, vlog::Error::Corruption, vlog::Error::Vfs, vlog::Error::Key { .. },
+    vlog::Error::Incompatible { .. } => of_value_log
+);
+from_layer!(
+    sstable::Error, sstable::Error::Corruption, sstable::Error::Vfs, sstable::Error::Key { .. },
+    sstable::Error::Incompatible { .. } => internal
+);
+from_layer!(
+    lsm_levels::Error, lsm_levels::Error::Corruption, lsm_levels::Error::Vfs, lsm_levels::Error::Key { .. },
     lsm_levels::Error::Incompatible { .. } | lsm_levels::Error::Unsupported { .. } => of_levels
 );
+from_layer!(
+    encryption::Error, encryption::Error::Corruption, encryption::Error::Vfs,
+    encryption::Error::WrongMasterKey { .. } | encryption::Error::Provider(_) | encryption::Error::NotAKey { .. }
+        | encryption::Error::TooManyKeys { .. },
+    encryption::Error::Incompatible { .. } => internal
+);
 
-fn of_log(error: wal::Error) -> Error {
-    internal(error)
+fn encrypted(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::with_source(ErrorKind::Encryption, error.to_string(), error)
 }
 
 fn of_value_log(error: vlog::Error) -> Error {

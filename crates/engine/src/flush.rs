@@ -72,6 +72,7 @@ impl Store {
     }
 
     fn flush_memtables(&self, keyspace: &Arc<KeyspaceState>, memtables: &[Arc<MemtableHandle>]) -> Result<()> {
+        self.rotate_old_data_key()?;
         let next_log = log_after(&keyspace.pin(), memtables);
         let idle = self.move_idle_keyspaces(keyspace, next_log);
         self.make_durable_for(keyspace, &idle, next_log).inspect_err(|error| self.fail(error))?;
@@ -80,7 +81,7 @@ impl Store {
         let context = BuildContext {
             vfs: &self.vfs,
             dir: &self.files.dir,
-            keys: None,
+            keys: self.keys.as_deref(),
             table_options: &table_options,
             ids: &new_table_id,
             target_file_bytes: u64::MAX,

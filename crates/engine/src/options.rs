@@ -3,9 +3,11 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::clock::{Clock, SystemClock};
 use base::limits;
+use encryption::KeyProvider;
 use sstable::BlockCache;
 use vfs::{AppendMode, MemFs, RealFs, Vfs};
 use wal::RecoveryMode;
@@ -88,6 +90,8 @@ pub(crate) enum Background {
 /// | `l0_stop_trigger` | 24 tables | above the slowdown trigger |
 /// | `max_wal_size` | 4 memtables | at least one memtable |
 /// | `manifest_edits_max` | 4,096 | 1 and up |
+/// | `encryption` | none | |
+/// | `data_key_lifetime` | 10 days | 1 hour and up |
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a store is opened with them"]
 pub struct Options {
@@ -120,6 +124,8 @@ pub struct Options {
     pub(crate) l0_stop_trigger: usize,
     pub(crate) max_wal_size: Option<u64>,
     pub(crate) manifest_edits_max: u32,
+    pub(crate) encryption: Option<Arc<dyn KeyProvider>>,
+    pub(crate) data_key_lifetime: Duration,
     pub(crate) log_mode: AppendMode,
     pub(crate) value_dir: Option<PathBuf>,
     pub(crate) create_if_missing: bool,
@@ -160,6 +166,8 @@ impl Default for Options {
             l0_stop_trigger: 24,
             max_wal_size: None,
             manifest_edits_max: 4_096,
+            encryption: None,
+            data_key_lifetime: encryption::DATA_KEY_LIFETIME,
             log_mode: AppendMode::Mapped,
             value_dir: None,
             create_if_missing: true,
@@ -253,6 +261,9 @@ impl Options {
         l0_stop_trigger: usize;
         /// Version edits after which the manifest is written anew.
         manifest_edits_max: u32;
+        /// Age from which on a data key is followed by a new one, under which files are then encrypted. Looked at when the
+        /// store is opened and before each flush. Badger: `EncryptionKeyRotationDuration`.
+        data_key_lifetime: Duration;
         /// Whether a store that is not there is made; if not, opening one is an error.
         create_if_missing: bool;
     }
@@ -278,6 +289,13 @@ impl Options {
     /// A folder of its own for the value log, such as one on another disk.
     pub fn value_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.value_dir = Some(dir.into());
+        self
+    }
+
+    /// Encrypts all that is written, under data keys that the master key wraps. A store that was not encrypted stays
+    /// readable and goes on encrypted. Badger: `EncryptionKey`.
+    pub fn encryption(mut self, provider: Arc<dyn KeyProvider>) -> Self {
+        self.encryption = Some(provider);
         self
     }
 
@@ -307,7 +325,7 @@ impl Options {
     /// # Errors
     /// [`Locked`](crate::ErrorKind::Locked) when another process has it open,
     /// [`Corruption`](crate::ErrorKind::Corruption) and [`Incompatible`](crate::ErrorKind::Incompatible) as the files
-    /// say, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for bad options.
+    /// say, [`Encryption`](crate::ErrorKind::Encryption) when its key is missing or wrong, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for bad options.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Db> {
         Db::open_with(path.as_ref(), self, Access::ReadWrite)
     }
@@ -356,6 +374,7 @@ impl Options {
         in_range("l0_slowdown_trigger", self.l0_slowdown_trigger as u64, self.l0_compaction_trigger as u64, 1_000)?;
         in_range("l0_stop_trigger", self.l0_stop_trigger as u64, self.l0_slowdown_trigger as u64 + 1, 10_000)?;
         in_range("max_wal_size", self.wal_bytes_max(), self.memtable_size, u64::MAX)?;
+        in_range("data_key_lifetime in seconds", self.data_key_lifetime.as_secs(), 60 * 60, u64::MAX)?;
         in_range("manifest_edits_max", u64::from(self.manifest_edits_max), 1, u64::from(u32::MAX))
     }
 

@@ -13,6 +13,7 @@ use base::clock::Clock;
 use base::sync::Mutex;
 use base::sync::atomic::AtomicU64;
 use base::{KeyspaceId, LogNumber, StoreId, ValuePointer};
+use encryption::Keyring;
 use lsm_levels::Levels;
 use sstable::BlockCache;
 use txn_oracle::{CommitOrder, Oracle};
@@ -40,6 +41,7 @@ pub(crate) struct Store {
     pub(crate) options: Options,
     pub(crate) files: StoreFiles,
     pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) keys: Option<Arc<Keyring>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) oracle: Oracle,
     pub(crate) levels: Levels,

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base::show;
 use engine::{
     CompactOptions, Compression, Db, Durability, Error, ErrorKind, IoMode, Keyspace, KeyspaceOptions, Options, Read,
-    RecoveryReport, WriteBatch, WriteOptions,
+    RecoveryReport, StaticKey, WriteBatch, WriteOptions,
 };
 use vfs::{CrashMode, MemFs};
 
@@ -35,8 +35,23 @@ const WRITTEN_TO: usize = 3;
 /// Both keyspaces after some number of commits.
 type State = [BTreeMap<Vec<u8>, Vec<u8>>; 2];
 
-fn options(vfs: &MemFs, compression: Compression) -> Options {
-    Options::new()
+/// How the store is made: the codec of its tables, and whether it is encrypted.
+#[derive(Clone, Copy)]
+struct Making {
+    compression: Compression,
+    encrypted: bool,
+}
+
+impl Making {
+    const fn plain(compression: Compression) -> Self {
+        Self { compression, encrypted: false }
+    }
+}
+
+fn options(vfs: &MemFs, Making { compression, encrypted }: Making) -> Options {
+    let options = Options::new();
+    let options = if encrypted { options.encryption(Arc::new(StaticKey::new(&[7; 32]))) } else { options };
+    options
         .memtable_size(64 << 10)
         .value_log_file_size(64 << 10)
         .value_log_max_entries(6)
@@ -49,9 +64,9 @@ fn options(vfs: &MemFs, compression: Compression) -> Options {
 }
 
 /// A store with tables on two levels, sealed and open segments, deaths, and a log with a synced and an unsynced part.
-fn build(compression: Compression) -> (MemFs, Vec<State>) {
+fn build(making: Making) -> (MemFs, Vec<State>) {
     let vfs = MemFs::new(11);
-    let db = options(&vfs, compression).open(STORE).unwrap();
+    let db = options(&vfs, making).open(STORE).unwrap();
     let second = db.keyspace("second", KeyspaceOptions::new()).unwrap();
     let mut states = vec![State::default()];
     for commit in 1..=COMMITS {
@@ -149,16 +164,16 @@ struct Tally {
 /// An intact store and what is known of it.
 struct Intact {
     vfs: MemFs,
-    compression: Compression,
+    making: Making,
     states: Vec<State>,
 }
 
 impl Intact {
-    fn new(compression: Compression) -> Self {
-        let (vfs, states) = build(compression);
-        let db = options(&vfs, compression).open_read_only(STORE).unwrap();
+    fn new(making: Making) -> Self {
+        let (vfs, states) = build(making);
+        let db = options(&vfs, making).open_read_only(STORE).unwrap();
         assert!(read_all(&db).unwrap() == states[COMMITS as usize]);
-        Self { vfs, compression, states }
+        Self { vfs, making, states }
     }
 
     /// Files that are part of what the store holds.
@@ -197,7 +212,7 @@ impl Intact {
 
     /// How many commits a scan of the store shows; `None` where it is refused.
     fn examine_reading(&self, image: &MemFs, damage: &Damage<'_>) -> Option<u64> {
-        let opened = options(image, self.compression).open_read_only(STORE);
+        let opened = options(image, self.making).open_read_only(STORE);
         let scanned = opened.and_then(|db| Ok((read_all(&db)?, db.recovery_report().clone())));
         let (state, report) = match scanned {
             Ok(scanned) => scanned,
@@ -230,7 +245,7 @@ impl Intact {
     /// Reads every key, writes, closes, opens again and reads every key.
     fn go_on(&self, image: &MemFs, damage: &Damage<'_>, candidates: &mut Vec<u64>) -> Result<(), Error> {
         let open = || -> Result<_, Error> {
-            let db = options(image, self.compression).open(STORE)?;
+            let db = options(image, self.making).open(STORE)?;
             let second = db.keyspace("second", KeyspaceOptions::new())?;
             Ok((db, second))
         };
@@ -273,6 +288,10 @@ impl Intact {
 fn check_error(error: &Error, damage: &Damage<'_>) {
     if error.kind() == ErrorKind::Incompatible {
         return assert!(error.to_string().contains(&damage.name()), "{error}");
+    }
+    if error.kind() == ErrorKind::Encryption {
+        let is_missing = matches!(damage.how, How::Removed) && damage.name().contains("KEYREGISTRY");
+        return assert!(is_missing && error.to_string().contains("KEYREGISTRY"), "{error}");
     }
     assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
     let corruption = error.corruption().expect("a place");
@@ -342,8 +361,8 @@ fn damages<'a>(path: &'a Path, bytes: &[u8]) -> Vec<Damage<'a>> {
     all.map(|(how, floor, may_refuse)| Damage { path, how, floor, may_refuse }).collect()
 }
 
-fn damage_every_byte(compression: Compression) {
-    let intact = Intact::new(compression);
+fn damage_every_byte(making: Making) {
+    let intact = Intact::new(making);
     for path in intact.files() {
         let bytes = intact.vfs.read(&path).unwrap();
         let damages = damages(&path, &bytes);
@@ -373,21 +392,29 @@ fn damage_every_byte(compression: Compression) {
 
 #[test]
 fn damage_anywhere_is_an_error_or_a_reported_tail_or_harmless_in_raw_tables() {
-    damage_every_byte(Compression::None);
+    damage_every_byte(Making::plain(Compression::None));
 }
 
 #[test]
 fn damage_anywhere_is_an_error_or_a_reported_tail_or_harmless_in_compressed_tables() {
-    damage_every_byte(Compression::Zstd { level: 1 });
+    damage_every_byte(Making::plain(Compression::Zstd { level: 1 }));
+}
+
+#[test]
+fn damage_anywhere_is_an_error_or_a_reported_tail_or_harmless_in_an_encrypted_store() {
+    damage_every_byte(Making { compression: Compression::Zstd { level: 1 }, encrypted: true });
 }
 
 #[test]
 fn a_missing_file_is_an_error_or_a_reported_tail_or_harmless() {
-    let (intact, tally) = (Intact::new(Compression::None), Tally::default());
-    for path in intact.files() {
-        println!("{}", path.display());
-        let damage = Damage { path: &path, how: How::Removed, floor: SYNCED, may_refuse: true };
-        intact.examine(&damage, true, &tally);
+    for encrypted in [false, true] {
+        let making = Making { compression: Compression::None, encrypted };
+        let (intact, tally) = (Intact::new(making), Tally::default());
+        for path in intact.files() {
+            println!("{}", path.display());
+            let damage = Damage { path: &path, how: How::Removed, floor: SYNCED, may_refuse: true };
+            intact.examine(&damage, true, &tally);
+        }
     }
 }
 
@@ -396,7 +423,7 @@ fn a_missing_file_is_an_error_or_a_reported_tail_or_harmless() {
 #[test]
 fn a_log_that_ends_before_what_the_tree_has_is_corruption() {
     let vfs = MemFs::new(12);
-    let db = options(&vfs, Compression::None).open(STORE).unwrap();
+    let db = options(&vfs, Making::plain(Compression::None)).open(STORE).unwrap();
     let second = db.keyspace("second", KeyspaceOptions::new()).unwrap();
     second.insert("kept", "in the first log alone").unwrap();
     for number in 0..2_000 {
@@ -411,7 +438,7 @@ fn a_log_that_ends_before_what_the_tree_has_is_corruption() {
     for len in (0..written * 9 / 10).step_by(997) {
         let image = vfs.crash_image(CrashMode::KeepAll, 0);
         image.edit(&log, |bytes| bytes.truncate(len)).unwrap();
-        let error = options(&image, Compression::None).open(STORE).map(drop).unwrap_err();
+        let error = options(&image, Making::plain(Compression::None)).open(STORE).map(drop).unwrap_err();
         check_error(&error, &Damage { path: &log, how: How::CutTo(len), floor: 0, may_refuse: true });
     }
 }

@@ -22,7 +22,7 @@ use crate::compaction::Compaction;
 use crate::current::Current;
 use crate::error::{Error, Result};
 use crate::installer::versions_of;
-use crate::manifest::{ManifestRecovery, ManifestWriter, recover};
+use crate::manifest::{ManifestRecovery, ManifestWriter, recover, store_of_plain};
 use crate::metrics::{LevelInfo, LevelTraffic, Traffic};
 use crate::options::LevelsOptions;
 use crate::orphans;
@@ -102,6 +102,18 @@ impl Levels {
         }
         let levels = Self::assemble(vfs, dir, options, state, current.manifest, None)?;
         Ok((levels, recovery))
+    }
+
+    /// The id of the store whose tree, not encrypted, is in a directory; `None` where there is no tree or its manifest tells
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::Key`] where the tree is encrypted; otherwise as [`open`](Self::open).
+    pub fn store_of_plain(vfs: &Arc<dyn Vfs>, dir: &Path) -> Result<Option<StoreId>> {
+        match Current::read(vfs.as_ref(), dir)? {
+            Some(current) => store_of_plain(vfs, dir, current),
+            None => Ok(None),
+        }
     }
 
     fn assemble(

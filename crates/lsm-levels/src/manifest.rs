@@ -140,6 +140,14 @@ pub(crate) fn may_have_switched(error: &Error) -> bool {
     }
 }
 
+/// The store that the manifest of a tree which is not encrypted belongs to.
+pub(crate) fn store_of_plain(vfs: &Arc<dyn Vfs>, dir: &Path, current: Current) -> Result<Option<StoreId>> {
+    let path = manifest_path(dir, current.manifest);
+    let expect = ExpectedLog { store: None, number: current.manifest, kind: LogKind::Manifest };
+    let reader = LogReader::open(vfs, &path, expect, RecoveryMode::Default, None)?;
+    Ok(reader.header().map(|header| header.store))
+}
+
 /// Reads the manifest that `current` names.
 pub(crate) fn recover(
     vfs: &Arc<dyn Vfs>,

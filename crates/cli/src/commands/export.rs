@@ -15,12 +15,12 @@ use crate::left_out::LeftOut;
 use crate::marker::Marker;
 use crate::output::{Output, Refusal};
 use crate::progress::Progress;
-use crate::store::{must_be_apart, open_for_reading};
+use crate::store::{Opener, must_be_apart};
 
-pub(crate) fn run(arguments: &Export) -> Result<Code, Failure> {
+pub(crate) fn run(arguments: &Export, opener: &Opener) -> Result<Code, Failure> {
     let started = Instant::now();
     must_be_apart(&arguments.store, &arguments.dir)?;
-    let db = open_for_reading(&arguments.store)?;
+    let db = opener.for_reading(&arguments.store)?;
     let output = Output::create(&arguments.dir).map_err(|error| Failure::file(&arguments.dir, &error))?;
     // Now that it is there for sure, and before anything is written to it.
     must_be_apart(&arguments.store, &arguments.dir)?;

@@ -7,10 +7,10 @@ use crate::args::{Gc, Store};
 use crate::exit::{Code, Failure, complain, say};
 use crate::figures::{bytes, several};
 use crate::progress::Progress;
-use crate::store::{open_existing, open_for_reading};
+use crate::store::Opener;
 
-pub(crate) fn run(arguments: &Gc) -> Result<Code, Failure> {
-    let db = open_existing(&arguments.store)?;
+pub(crate) fn run(arguments: &Gc, opener: &Opener) -> Result<Code, Failure> {
+    let db = opener.existing(&arguments.store)?;
     let progress = Progress::new("collecting");
     let options = GcOptions::new().discard_ratio(arguments.discard_ratio).find_garbage(true).dry_run(arguments.dry_run);
     let report = db.gc().run_once(options)?;
@@ -27,8 +27,8 @@ pub(crate) fn run(arguments: &Gc) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-pub(crate) fn check(arguments: &Store) -> Result<Code, Failure> {
-    let db = open_for_reading(&arguments.store)?;
+pub(crate) fn check(arguments: &Store, opener: &Opener) -> Result<Code, Failure> {
+    let db = opener.for_reading(&arguments.store)?;
     let progress = Progress::new("comparing");
     let check = db.gc().check()?;
     drop(progress);
@@ -41,8 +41,8 @@ pub(crate) fn check(arguments: &Store) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-pub(crate) fn rebuild(arguments: &Store) -> Result<Code, Failure> {
-    let db = open_existing(&arguments.store)?;
+pub(crate) fn rebuild(arguments: &Store, opener: &Opener) -> Result<Code, Failure> {
+    let db = opener.existing(&arguments.store)?;
     let progress = Progress::new("comparing");
     let check = db.gc().rebuild()?;
     drop(progress);

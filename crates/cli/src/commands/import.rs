@@ -14,7 +14,7 @@ use crate::left_out::LeftOut;
 use crate::lines::{Format, Lines};
 use crate::marker::Marker;
 use crate::progress::Progress;
-use crate::store::{BatchWriter, VALUE_LEN_MAX, must_be_apart, open_or_create};
+use crate::store::{BatchWriter, Opener, VALUE_LEN_MAX, must_be_apart};
 use crate::walk::{Found, Walk};
 
 const READ_BUFFER_BYTES: usize = 1 << 20;
@@ -22,14 +22,14 @@ const READ_BUFFER_BYTES: usize = 1 << 20;
 /// Zstandard's own default.
 const ZSTD_LEVEL: i32 = 3;
 
-pub(crate) fn run(arguments: &Import) -> Result<Code, Failure> {
+pub(crate) fn run(arguments: &Import, opener: &Opener) -> Result<Code, Failure> {
     let started = Instant::now();
     let source = Source::open(arguments)?;
     let mut options = Options::new();
     if let Some(codec) = arguments.compression {
         options = options.compression(compression(codec));
     }
-    let db = open_or_create(&arguments.store, options)?;
+    let db = opener.or_create(&arguments.store, options)?;
     let mut work = Work::new(&db);
     let ((one, many), read) = match source {
         Source::Folder(walk) => (("file", "files"), work.import_folder(walk)),

@@ -9,13 +9,13 @@ use crate::args::Info;
 use crate::escape::escape;
 use crate::exit::{Code, Failure};
 use crate::figures::{bytes, count, several};
-use crate::store::open_for_reading;
+use crate::store::Opener;
 
 /// Characters of a key that a line of the list of tables has room for.
 const KEY_WIDTH: usize = 32;
 
-pub(crate) fn run(arguments: &Info) -> Result<Code, Failure> {
-    let db = open_for_reading(&arguments.store)?;
+pub(crate) fn run(arguments: &Info, opener: &Opener) -> Result<Code, Failure> {
+    let db = opener.for_reading(&arguments.store)?;
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = tell_sizes(&db, &mut text)

@@ -6,26 +6,33 @@ mod gc;
 mod import;
 mod info;
 mod point;
+mod rotate;
 mod scan;
 mod verify;
 
-use crate::args::{Command, Vlog};
+use crate::args::{Arguments, Command, Vlog};
 use crate::exit::{Code, Failure};
+use crate::store::Opener;
 
 /// Runs a command and says how to end.
-pub(crate) fn run(command: Command) -> Result<Code, Failure> {
-    match command {
-        Command::Import(arguments) => import::run(&arguments),
-        Command::Export(arguments) => export::run(&arguments),
-        Command::Get(arguments) => point::get(&arguments),
-        Command::Put(arguments) => point::put(&arguments),
-        Command::Del(arguments) => point::delete(&arguments),
-        Command::Scan(arguments) => scan::run(&arguments),
-        Command::Info(arguments) => info::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
-        Command::Gc(arguments) => gc::run(&arguments),
-        Command::Vlog(Vlog::Check(arguments)) => gc::check(&arguments),
-        Command::Vlog(Vlog::Rebuild(arguments)) => gc::rebuild(&arguments),
+pub(crate) fn run(arguments: Arguments) -> Result<Code, Failure> {
+    let opener = Opener { key_file: arguments.key_file };
+    match arguments.command {
+        Command::Import(arguments) => import::run(&arguments, &opener),
+        Command::Export(arguments) => export::run(&arguments, &opener),
+        Command::Get(arguments) => point::get(&arguments, &opener),
+        Command::Put(arguments) => point::put(&arguments, &opener),
+        Command::Del(arguments) => point::delete(&arguments, &opener),
+        Command::Scan(arguments) => scan::run(&arguments, &opener),
+        Command::Info(arguments) => info::run(&arguments, &opener),
+        Command::Verify(arguments) => verify::run(&arguments, &opener),
+        Command::Gc(arguments) => gc::run(&arguments, &opener),
+        Command::Vlog(Vlog::Check(arguments)) => gc::check(&arguments, &opener),
+        Command::Vlog(Vlog::Rebuild(arguments)) => gc::rebuild(&arguments, &opener),
+        Command::Rotate(arguments) => rotate::run(&arguments, &opener),
+        Command::Bench(_) if opener.key_file.is_some() => {
+            Err(Failure::usage("bench makes stores of its own, which are not encrypted: it takes no --key-file"))
+        }
         Command::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -7,11 +7,11 @@ use engine::{Options, WriteBatch};
 use crate::args::{Del, Get, Put};
 use crate::escape::escape;
 use crate::exit::{Code, Failure};
-use crate::store::{open_existing, open_for_reading, open_or_create, read_value, typed};
+use crate::store::{Opener, read_value, typed};
 
-pub(crate) fn get(arguments: &Get) -> Result<Code, Failure> {
+pub(crate) fn get(arguments: &Get, opener: &Opener) -> Result<Code, Failure> {
     let key = typed("key", &arguments.key)?;
-    let db = open_for_reading(&arguments.store)?;
+    let db = opener.for_reading(&arguments.store)?;
     let Some(value) = db.get(&key)? else {
         return Err(Failure::new(Code::NotFound, format!("{}: there is no such key", escape(&key))));
     };
@@ -21,7 +21,7 @@ pub(crate) fn get(arguments: &Get) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-pub(crate) fn put(arguments: &Put) -> Result<Code, Failure> {
+pub(crate) fn put(arguments: &Put, opener: &Opener) -> Result<Code, Failure> {
     let key = typed("key", &arguments.key)?;
     let value = match (&arguments.value, &arguments.file) {
         (Some(text), _) => typed("value", text)?,
@@ -30,19 +30,19 @@ pub(crate) fn put(arguments: &Put) -> Result<Code, Failure> {
     };
     let mut batch = WriteBatch::new();
     batch.insert(&key, &value)?;
-    let db = open_or_create(&arguments.store, Options::new())?;
+    let db = opener.or_create(&arguments.store, Options::new())?;
     db.write(batch)?;
     db.sync()?;
     db.close()?;
     Ok(Code::Done)
 }
 
-pub(crate) fn delete(arguments: &Del) -> Result<Code, Failure> {
+pub(crate) fn delete(arguments: &Del, opener: &Opener) -> Result<Code, Failure> {
     let mut batch = WriteBatch::new();
     for text in &arguments.keys {
         batch.remove(typed("key", text)?)?;
     }
-    let db = open_existing(&arguments.store)?;
+    let db = opener.existing(&arguments.store)?;
     db.write(batch)?;
     db.sync()?;
     db.close()?;

@@ -9,11 +9,11 @@ use crate::args::Scan;
 use crate::base64;
 use crate::escape::escape;
 use crate::exit::{Code, Failure};
-use crate::store::{open_for_reading, typed};
+use crate::store::{Opener, typed};
 
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
-pub(crate) fn run(arguments: &Scan) -> Result<Code, Failure> {
+pub(crate) fn run(arguments: &Scan, opener: &Opener) -> Result<Code, Failure> {
     let mut options = ScanOptions::new().reverse(arguments.reverse).fill_cache(false);
     if let Some(prefix) = &arguments.prefix {
         options = options.prefix(typed("prefix", prefix)?);
@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &Scan) -> Result<Code, Failure> {
     if let Some(limit) = arguments.limit {
         options = options.limit(usize::try_from(limit).unwrap_or(usize::MAX));
     }
-    let db = open_for_reading(&arguments.store)?;
+    let db = opener.for_reading(&arguments.store)?;
     let mut output = BufWriter::with_capacity(WRITE_BUFFER_BYTES, io::stdout().lock());
     for item in db.snapshot().scan(options) {
         let line = line(&item?, arguments)?;

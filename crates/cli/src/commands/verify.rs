@@ -8,11 +8,11 @@ use crate::args::Store;
 use crate::exit::{Code, Failure, say};
 use crate::figures::{bytes, rate, several};
 use crate::progress::Progress;
-use crate::store::open_for_reading;
+use crate::store::Opener;
 
-pub(crate) fn run(arguments: &Store) -> Result<Code, Failure> {
+pub(crate) fn run(arguments: &Store, opener: &Opener) -> Result<Code, Failure> {
     let started = Instant::now();
-    let db = open_for_reading(&arguments.store)?;
+    let db = opener.for_reading(&arguments.store)?;
     let progress = Progress::new("verifying");
     progress.tell(bytes(db.size_on_disk().total_bytes()));
     let report = db.verify(VerifyOptions::new())?;

@@ -10,6 +10,7 @@
 
 mod codes;
 mod crash;
+mod encryption;
 mod files;
 mod folder;
 mod full;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use base::Corruption;
+use encryption::KEY_REGISTRY;
 use lsm_levels::CURRENT_HEAD;
 use vfs::{FileKind, FileLock, LockKind, MountKind, Vfs};
 
@@ -82,7 +83,7 @@ fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create:
     }
     for entry in vfs.list(&files.dir)? {
         let name = entry.name.to_str().unwrap_or_default();
-        let may_be_left = ["LOCK", "vlog", "CURRENT.tmp"].contains(&name)
+        let may_be_left = ["LOCK", "vlog", "CURRENT.tmp", KEY_REGISTRY, "KEYREGISTRY.tmp"].contains(&name)
             || (name.starts_with("MANIFEST-") && is_unfinished(vfs, &files.dir.join(&entry.name))?);
         if !may_be_left {
             let found = format!("no CURRENT, but {}", entry.name.display());

@@ -17,6 +17,7 @@ use base::{
     Corruption, DecodeError, EntryKind, InternalKeyRef, KeyspaceId, LogNumber, PointerPayload, StoreId, ValueLogHead,
     ValuePointer, Version,
 };
+use encryption::Keyring;
 use memtable::Memtable;
 use vfs::Vfs;
 use vlog::SegmentSet;
@@ -83,7 +84,13 @@ struct End {
 
 impl Logs {
     /// Opens every log from the oldest that a keyspace needs on.
-    pub(super) fn find(options: &Options, files: &StoreFiles, store: StoreId, needs: &[Needs]) -> Result<Self> {
+    pub(super) fn find(
+        options: &Options,
+        files: &StoreFiles,
+        store: StoreId,
+        needs: &[Needs],
+        keys: Option<&Keyring>,
+    ) -> Result<Self> {
         let vfs = &options.vfs;
         let needed_from = needs.iter().map(|need| need.log).min().unwrap_or_default();
         let mut numbers: Vec<_> = vfs.list(&files.dir)?.iter().filter_map(|entry| log_number(&entry.name)).collect();
@@ -96,7 +103,9 @@ impl Logs {
         }
         let mut found = Self { logs: Vec::new(), value_log_synced: ValueLogHead::default() };
         for number in numbers {
-            let log = Log::open(vfs, files.log(number), number, store, options.recovery_mode)?;
+            let expect = ExpectedLog { store: Some(store), number, kind: LogKind::Wal };
+            let open = || LogReader::open(vfs, &files.log(number), expect, options.recovery_mode, keys);
+            let log = Log::open(files.log(number), number, options.recovery_mode, &open)?;
             found.value_log_synced = found.value_log_synced.max(log.reader.highest_synced().value_log);
             let before = found.logs.last().map_or(LogNumber(0), |log: &Log| log.number);
             if let Some(LogStart { previous, .. }) = log.start
@@ -146,9 +155,13 @@ impl Logs {
 }
 
 impl Log {
-    fn open(vfs: &Arc<dyn Vfs>, path: PathBuf, number: LogNumber, store: StoreId, mode: RecoveryMode) -> Result<Self> {
-        let expect = ExpectedLog { store: Some(store), number, kind: LogKind::Wal };
-        let mut reader = LogReader::open(vfs, &path, expect, mode, None)?;
+    fn open(
+        path: PathBuf,
+        number: LogNumber,
+        mode: RecoveryMode,
+        open: &dyn Fn() -> wal::Result<LogReader>,
+    ) -> Result<Self> {
+        let mut reader = open()?;
         let was_synced = reader.look_ahead_synced()?.log > 0;
         let start = match reader.next_record()? {
             None => None,
@@ -156,7 +169,7 @@ impl Log {
                 Ok(Payload::Start(start)) => Some(start),
                 // The start was passed over, and this is a commit to be replayed.
                 Ok(Payload::Commit { .. }) if mode == RecoveryMode::SkipCorrupt => {
-                    reader = LogReader::open(vfs, &path, expect, mode, None)?;
+                    reader = open()?;
                     None
                 }
                 Ok(Payload::Commit { .. }) | Err(_) => {

@@ -18,6 +18,7 @@ use arc_swap::ArcSwap;
 use base::sync::Mutex;
 use base::sync::atomic::AtomicU64;
 use base::{Corruption, KeyspaceId, LogNumber, StoreId};
+use encryption::Keyring;
 use lsm_levels::{KeyspaceEdit, Levels, LevelsOptions, ManifestRecovery, NewKeyspace, VersionEdit};
 use sstable::{BlockCache, ReadOptions};
 use txn_oracle::{Oracle, OracleOptions};
@@ -25,6 +26,7 @@ use vfs::FileLock;
 use vlog::{RecoveryInput, ValueLog};
 
 use crate::counters::Counters;
+use crate::encrypted;
 use crate::files::StoreFiles;
 use crate::gc::{Garbage, GcPace};
 use crate::health::HealthLatch;
@@ -63,8 +65,9 @@ pub(crate) fn open(path: &Path, options: Options, access: Access) -> Result<Arc<
         .block_cache
         .clone()
         .unwrap_or_else(|| Arc::new(BlockCache::new(usize::try_from(options.block_cache_size).unwrap_or(usize::MAX))));
-    let opening = Opening { options, files, access, is_new, block_cache };
+    let mut opening = Opening { options, files, access, is_new, block_cache, keys: None };
     let (levels, manifest) = opening.levels()?;
+    encrypted::check_store(opening.keys.as_deref(), levels.store())?;
     if let Some(manifest) = &manifest {
         report.clean_shutdown = manifest.clean_shutdown;
         let cause = manifest.dropped_cause.clone().unwrap_or_default();
@@ -73,7 +76,7 @@ pub(crate) fn open(path: &Path, options: Options, access: Access) -> Result<Arc<
     let keyspaces = levels.keyspaces();
     let needs: Vec<_> =
         keyspaces.iter().map(|keyspace| Needs { keyspace: keyspace.id, log: keyspace.log_number }).collect();
-    let logs = Logs::find(&opening.options, &opening.files, levels.store(), &needs)?;
+    let logs = Logs::find(&opening.options, &opening.files, levels.store(), &needs, opening.keys.as_deref())?;
     let value_log = opening.value_log(levels.store(), &logs, manifest.as_ref(), &mut report)?;
     let replay = Replay {
         vfs: &opening.options.vfs,
@@ -97,6 +100,7 @@ struct Opening {
     access: Access,
     is_new: bool,
     block_cache: Arc<BlockCache>,
+    keys: Option<Arc<Keyring>>,
 }
 
 /// What the steps of opening have made.
@@ -110,16 +114,22 @@ struct Parts {
 }
 
 impl Opening {
-    fn levels(&self) -> Result<(Levels, Option<ManifestRecovery>)> {
+    /// The tree, and with it the keys.
+    fn levels(&mut self) -> Result<(Levels, Option<ManifestRecovery>)> {
         let options = &self.options;
         let mut store = StoreId::default();
+        if self.is_new {
+            options.vfs.fill_random(&mut store.0)?;
+            self.keys = encrypted::create(options, &self.files.dir, store)?;
+        } else {
+            self.keys = encrypted::open(options, &self.files.dir, self.access)?;
+        }
         let mut read = ReadOptions::new(Arc::clone(&self.block_cache), store);
-        (read.io_mode, read.verify) = (options.io_mode, options.verify_blocks);
+        (read.io_mode, read.verify, read.keys) = (options.io_mode, options.verify_blocks, self.keys.clone());
         let mut levels_options = LevelsOptions::new(read);
         levels_options.manifest_edits_max = u64::from(options.manifest_edits_max);
         levels_options.read_only = self.access == Access::ReadOnly;
         if self.is_new {
-            options.vfs.fill_random(&mut store.0)?;
             let levels = Levels::create(&options.vfs, &self.files.dir, store, levels_options)?;
             create_default_keyspace(&levels)?;
             return Ok((levels, None));
@@ -155,6 +165,7 @@ impl Opening {
             },
             verify: self.options.verify_values,
             read_only: self.access == Access::ReadOnly,
+            keys: self.keys.clone(),
             ..vlog::Options::new(store)
         };
         let input = RecoveryInput {
@@ -200,6 +211,7 @@ impl Opening {
         Ok(Store {
             id: levels.store(),
             vfs: Arc::clone(&self.options.vfs),
+            keys: self.keys,
             clock: Arc::clone(&self.options.clock),
             options: self.options,
             files: self.files,

@@ -199,7 +199,7 @@ impl Store {
         let header = LogHeader { store: self.id, number, kind: LogKind::Wal, value_log_head: self.value_log.head() };
         let allocated = self.options.log_preallocate_bytes();
         let options = WriterOptions { mode: self.options.log_mode, preallocate_bytes: allocated };
-        let mut log = LogWriter::create(&self.vfs, path, header, options, None)?;
+        let mut log = LogWriter::create(&self.vfs, path, header, options, self.keys.as_deref())?;
         let start = LogStart { previous: previous.number, previous_end: previous.end, allocated };
         log.append(self.value_log.synced(), &[&start.encode()])?;
         if !previous.closed {
