@@ -8,6 +8,7 @@
 )]
 
 mod edit;
+pub mod key_registry;
 pub mod table_reader;
 pub mod vlog_reader;
 pub mod wal_reader;

@@ -7,7 +7,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use base::proof::seed;
 use base::rng::Rng;
 use base::show;
-use fuzz_targets::{table_reader, vlog_reader, wal_reader};
+use fuzz_targets::{key_registry, table_reader, vlog_reader, wal_reader};
 
 const INPUT_LEN_MAX: u64 = 2_000;
 
@@ -35,4 +35,9 @@ fn the_table_reader_stands_random_input() {
 #[test]
 fn the_value_log_stands_random_input() {
     on_random_input("vlog_reader", 3_000, vlog_reader::Input::run);
+}
+
+#[test]
+fn the_key_registry_stands_random_input() {
+    on_random_input("key_registry", 5_000, key_registry::Input::run);
 }
