@@ -3,6 +3,7 @@
 
 mod append;
 mod collect;
+mod copied;
 mod dead_set;
 mod death_list;
 mod deaths;
@@ -20,6 +21,7 @@ mod options;
 mod read_ahead;
 mod record;
 mod recovery;
+mod restore;
 mod scan;
 mod seal;
 mod segment;

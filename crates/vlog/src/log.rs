@@ -21,7 +21,6 @@ use crate::header::HEADER_LEN_U64;
 use crate::hint::HintReader;
 use crate::manifest::{Manifest, OwnerTotals, SealedSegment};
 use crate::recovery::Recovered;
-use crate::scan::RecordScanner;
 use crate::segment_set::SegmentSet;
 use crate::sync::OpenSegment;
 use crate::tally::Released;
@@ -125,13 +124,10 @@ impl ValueLog {
     pub fn entries(&self, segment: SegmentId) -> Result<Entries> {
         let segment = self.known(segment)?;
         let sealed = self.ledger.lock().segments.get(&segment.id()).map(SealedSegment::totals);
-        Ok(Entries(if let Some(totals) = sealed {
-            let (store, header) = (self.options.of_store(), segment.header());
-            Source::Hint(Box::new(HintReader::open(&*self.vfs, &self.dir, store, header, Some(totals))?))
-        } else {
-            let limit = segment.readable_bytes();
-            Source::Records(RecordScanner::new(Arc::clone(segment.file()), segment.header().clone(), limit))
-        }))
+        let Some(totals) = sealed else { return self.records(segment.id()) };
+        let (store, header) = (self.options.of_store(), segment.header());
+        let hint = HintReader::open(&*self.vfs, &self.dir, store, header, Some(totals))?;
+        Ok(Entries(Source::Hint(Box::new(hint))))
     }
 
     /// Which records of a segment are dead.

@@ -42,6 +42,9 @@ pub struct Options {
     pub read_only: bool,
     /// The keys of encrypted files; what is written is encrypted if there are any (default none).
     pub keys: Option<Arc<Keyring>>,
+    /// Whether the log is all there is (default false): no other one tells how far it goes. It then ends before the first gap
+    /// that a crash has left between its segments, and a folder that was copied while it was appended to opens as a prefix.
+    pub stands_alone: bool,
 }
 
 impl Options {
@@ -58,6 +61,7 @@ impl Options {
             verify: true,
             read_only: false,
             keys: None,
+            stands_alone: false,
         }
     }
 

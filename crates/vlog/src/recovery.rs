@@ -17,6 +17,7 @@ use base::{Corruption, SegmentId, ValueLogHead};
 use vfs::{ReadFile, Vfs};
 
 use crate::append::Writer;
+use crate::copied::{self, SealedLater};
 use crate::dead_set::{self, DeadSet};
 use crate::file_name::{FileName, manifest_path, segment_path};
 use crate::header::{HEADER_LEN, HEADER_LEN_U64};
@@ -71,15 +72,20 @@ impl ValueLog {
         options.validate()?;
         let dir = dir.into();
         let files = list(&*vfs, &dir)?;
-        let manifest = match Manifest::read(&*vfs, &dir, options.of_store())? {
+        let mut manifest = match Manifest::read(&*vfs, &dir, options.of_store())? {
             Some(manifest) => manifest,
             None => create_manifest(&*vfs, &dir, &options, &files, input)?,
         };
-        let opening = Opening { vfs: &*vfs, dir: &dir, options: &options, manifest: &manifest, files };
         let mut recovery = VlogRecovery::default();
+        let mut sealed_later = SealedLater::default();
+        if options.stands_alone {
+            sealed_later = SealedLater::take(&*vfs, &dir, &files, &mut manifest)?;
+        }
+        let opening = Opening { vfs: &*vfs, dir: &dir, options: &options, manifest: &manifest, files };
         let mut segments = opening.sealed()?;
         let recovered = opening.unsealed(input.synced, &mut recovery)?;
         segments.extend(recovered.segments.iter().cloned());
+        recovery.torn_tails.extend(sealed_later.missing(&dir, &recovered.segments));
         recovery.torn_tails.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let set = SegmentSet::new(dir.clone(), segments);
         let next = manifest.next_segment;
@@ -189,7 +195,7 @@ impl Opening<'_> {
             other => other?,
         };
         let (found, end) = (file.len()?, u64::from(sealed.end));
-        if found != end {
+        if found != end && !self.is_uncut(id, &*file, end)? {
             let wrong = Corruption::new(path, found.min(end), "length of a sealed segment").with_values(end, found);
             return Err(wrong.into());
         }
@@ -216,6 +222,10 @@ impl Opening<'_> {
         Segment::whole(header, file, end, collected, self.options, Arc::new(tally))
     }
 
+    fn is_uncut(&self, id: SegmentId, file: &dyn ReadFile, end: u64) -> Result<bool> {
+        Ok(self.options.stands_alone && copied::is_uncut(&self.files, id, file, end)?)
+    }
+
     fn note_dead_set(&self, header: &SegmentHeader, must_exist: bool, tally: &Tally) -> Result<()> {
         match DeadSet::read(self.vfs, self.dir, self.options.of_store(), header)? {
             Some(dead) => tally.note_dead_set(&dead),
@@ -238,12 +248,31 @@ impl Opening<'_> {
             .map(|unsealed| (unsealed.header.previous.segment, u64::from(unsealed.header.previous.offset)))
             .collect();
         let mut segments = Vec::new();
+        let mut ends = BTreeMap::new();
         for (id, unsealed) in candidates {
+            if self.options.stands_alone && self.is_behind_a_gap(&unsealed.header, &ends) {
+                let path = segment_path(self.dir, id);
+                recovery.torn_tails.extend(torn_tail(&path, &*unsealed.file, 0, "behind a gap")?);
+                // Nor is anything that comes behind this one.
+                ends.insert(id, 0);
+                continue;
+            }
             let limit = full_ends.get(&id).copied().unwrap_or(unsealed.file_len);
             let synced_end = synced_ends.get(&id).copied().unwrap_or(0);
-            segments.extend(self.recover(unsealed, limit, synced_end, recovery)?);
+            let recovered = self.recover(unsealed, limit, synced_end, recovery)?;
+            ends.insert(id, recovered.as_ref().map_or(HEADER_LEN_U64, |segment| segment.readable_bytes()));
+            segments.extend(recovered);
         }
         Ok(Recovered { segments, unlisted_files })
+    }
+
+    /// Whether the predecessor of an unlisted segment is gone or shorter than it was. `ends` has the unlisted ones before it;
+    /// one that is sealed is whole.
+    fn is_behind_a_gap(&self, header: &SegmentHeader, ends: &BTreeMap<SegmentId, u64>) -> bool {
+        let ValueLogHead { segment, offset } = header.previous;
+        let end = ends.get(&segment).copied().unwrap_or(0);
+        let after_a_gap = ends.last_key_value().is_some_and(|(_, end)| *end == 0);
+        after_a_gap || (offset > 0 && segment >= self.manifest.open_from && end < u64::from(offset))
     }
 
     /// Unlisted segments by id.
