@@ -5,7 +5,8 @@ use std::fs;
 use crate::workspace::{TextFile, packages, root, tracked_files};
 
 /// Crates that someone may pick alone: each has an example that compiles and a benchmark.
-const LAYERS: [&str; 8] = ["vfs", "wal", "memtable", "sstable", "vlog", "lsm-levels", "txn-oracle", "engine"];
+const LAYERS: [&str; 9] =
+    ["vfs", "wal", "memtable", "sstable", "vlog", "lsm-levels", "txn-oracle", "engine", "bitcask"];
 
 #[test]
 fn members_take_their_dependencies_from_the_workspace() {

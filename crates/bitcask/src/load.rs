@@ -1,0 +1,141 @@
+//! Fills the keydir from the hint files, and from the records of a file whose hint file cannot be used.
+//!
+//! The newest version of a key wins, whatever the order of files: a merge puts old records into a new file. So tombstones
+//! come last, when all files have been read. A record that is marked dead is as good as gone: what hid it may be gone.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use base::{EntryKind, SegmentId, Version};
+use vlog::{DeadSet, Entries, Entry, RECORD_OVERHEAD, TornTail, ValueLog};
+
+use crate::index::Index;
+use crate::keydir::{Batch, Keydir, KeydirEntry};
+use crate::store::OWNER;
+use crate::{Error, Result};
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Ends of files that a crash cut, or the copying of a folder that was written to, and files behind such an end.
+    pub torn_tails: Vec<TornTail>,
+    /// Hint files that were missing or damaged: the records were read instead.
+    pub lost_hints: Vec<PathBuf>,
+    /// Records that were looked at, dead ones included.
+    pub records: u64,
+}
+
+/// A keydir as the files say.
+pub(crate) struct Loading<'a, K> {
+    log: &'a ValueLog,
+    pub(crate) index: Index<K>,
+    /// The newest tombstone of each key that has one.
+    tombstones: HashMap<Vec<u8>, Version>,
+    pub(crate) newest: Version,
+    pub(crate) recovery: Recovery,
+    /// Segments in need of a hint file.
+    pub(crate) without_hint: Vec<SegmentId>,
+    /// What was read and is not in the keydir yet.
+    batch: Batch,
+}
+
+/// Entries that are put into the keydir at once.
+const BATCH_LEN: usize = 32 << 10;
+
+impl<'a, K: Keydir> Loading<'a, K> {
+    pub(crate) fn new(log: &'a ValueLog, seed: u64, torn_tails: Vec<TornTail>) -> Self {
+        let recovery = Recovery { torn_tails, ..Recovery::default() };
+        let (tombstones, without_hint, batch) = (HashMap::new(), Vec::new(), Batch::default());
+        Self { log, index: Index::new(seed), tombstones, newest: 0, recovery, without_hint, batch }
+    }
+
+    /// Reads all files.
+    pub(crate) fn load(&mut self) -> Result<()> {
+        let mut seen = 0u64;
+        for file in self.log.statistics() {
+            // No more than fit into the file, and of later files only so many as had new keys before.
+            let records = file.records.min(file.file_bytes / (RECORD_OVERHEAD as u64 + 1));
+            let keys = self.index.keydir.len() as u64;
+            let share =
+                if seen == 0 { records } else { records.min((records as f64 * keys as f64 / seen as f64) as u64) };
+            self.index.keydir.reserve(usize::try_from(share).unwrap_or(0));
+            self.load_segment(file.segment)?;
+            seen += records;
+        }
+        self.recovery.records = seen;
+        for (key, version) in std::mem::take(&mut self.tombstones) {
+            if self.index.keydir.find(&key).is_some_and(|older| older.version < version) {
+                self.index.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn load_segment(&mut self, segment: SegmentId) -> Result<()> {
+        let dead = self.log.dead_set(segment)?;
+        let from_hint = self.log.entries(segment).map_err(Error::from).and_then(|entries| self.take(entries, &dead));
+        match from_hint {
+            Err(error) if error.is_corruption() => {
+                tracing::warn!(%error, "a hint file cannot be used, the records are read instead");
+                // What was taken already is taken again, to the same effect.
+                self.take(self.log.records(segment)?, &dead)?;
+                self.recovery.lost_hints.push(vlog::hint_path(self.log.dir(), segment));
+                self.without_hint.push(segment);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn take(&mut self, mut entries: Entries, dead: &DeadSet) -> Result<()> {
+        while let Some(entry) = entries.next()? {
+            self.newest = self.newest.max(entry.key.version);
+            if !dead.contains(entry.position) {
+                self.take_one(&entry)?;
+            }
+        }
+        self.flush();
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        self.index.offer_all(&self.batch);
+        self.batch.clear();
+    }
+
+    #[inline]
+    fn take_one(&mut self, entry: &Entry<'_>) -> Result<()> {
+        let (key, version) = (entry.key.user_key, entry.key.version);
+        if entry.owner != OWNER {
+            return Err(foreign(self.log, entry, "record of another program"));
+        }
+        match entry.meta.kind {
+            EntryKind::Put => {
+                let (pointer, expires_at) = (entry.pointer, entry.meta.expires_at);
+                self.batch.push(key, KeydirEntry { pointer, version, expires_at });
+                if self.batch.len() >= BATCH_LEN {
+                    self.flush();
+                }
+            }
+            EntryKind::Delete => match self.tombstones.get_mut(key) {
+                Some(newest) => *newest = version.max(*newest),
+                None => drop(self.tombstones.insert(key.to_vec(), version)),
+            },
+            EntryKind::Pointer | EntryKind::Merge | EntryKind::RangeDelete => {
+                return Err(foreign(self.log, entry, "kind of record that no store has"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn foreign(log: &ValueLog, entry: &Entry<'_>, what: &'static str) -> Error {
+    let found = format!("owner {}, {:?} at {}", entry.owner, entry.meta.kind, entry.pointer.offset);
+    Error::incompatible(
+        &vlog::segment_path(log.dir(), entry.pointer.segment),
+        what,
+        "puts and deletes of owner 0",
+        found,
+    )
+}

@@ -1,0 +1,237 @@
+//! A folder that is copied file by file while a writer writes to it: the copy opens as a prefix of the writes, with all that
+//! was there when the copying began.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base::proof::seed;
+use base::rng::Rng;
+use base::show;
+use bitcask::{Bitcask, Options};
+use support::{DIR, History, contents, names, open, path, small, value};
+use vfs::{AppendMode, AppendOptions, MemFs, RealFs, Vfs};
+
+fn options(fs: &MemFs) -> Options {
+    Options { max_file_size: 400, ..small(fs.clone()) }
+}
+
+/// Copies as cp does: lists first, then copies one file after the other, in any order. Between two files, and within one,
+/// the writer goes on.
+fn copy_while_writing(from: &MemFs, rng: &mut Rng, mut write: impl FnMut(&mut Rng)) -> MemFs {
+    let to = MemFs::new(9);
+    let mut listed: Vec<PathBuf> =
+        from.list(Path::new(DIR)).unwrap().into_iter().map(|entry| path(entry.name.to_str().unwrap())).collect();
+    while !listed.is_empty() {
+        let name = listed.swap_remove(rng.below(listed.len() as u64) as usize);
+        write(rng);
+        // A temporary file may be gone by now.
+        if let Ok(bytes) = from.read(&name) {
+            to.write(&name, bytes).unwrap();
+        }
+    }
+    to
+}
+
+#[test]
+fn a_copy_of_a_folder_that_is_written_to_opens_as_a_prefix() {
+    let first = seed(1);
+    let (mut torn, mut behind) = (0, 0);
+    for seed in first..first + 300 {
+        let mut rng = Rng::new(seed);
+        let fs = MemFs::new(seed);
+        let store = Bitcask::open(DIR, options(&fs)).unwrap();
+        let mut history = History::default();
+        // Before there is a first file, nothing tells a copy from a store that has lost all.
+        history.push(b"first", Some(b"write"));
+        store.put(b"first", b"write").unwrap();
+        let mut write = |rng: &mut Rng, most: u64| {
+            for _ in 0..rng.below(most) {
+                let key = [rng.below(10) as u8];
+                if rng.one_in(3) {
+                    history.push(&key, None);
+                    store.delete(&key).unwrap();
+                } else {
+                    let value = value(rng.next_u64(), rng.below(150) as usize);
+                    history.push(&key, Some(&value));
+                    store.put(&key, &value).unwrap();
+                }
+            }
+            history.0.len()
+        };
+        let before = write(&mut rng, 40);
+        let copy = copy_while_writing(&fs, &mut rng, |rng| _ = write(rng, 12));
+        let total = write(&mut rng, 1);
+        for read_only in [true, false] {
+            let copied = Bitcask::open(DIR, Options { read_only, ..options(&copy) });
+            let copied = copied.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            let found = contents(&copied).unwrap();
+            let writes = history.find(&found, before..=total);
+            let writes = writes.unwrap_or_else(|| panic!("seed {seed}: not a prefix, {:?}", copied.recovery()));
+            torn += usize::from(!copied.recovery().torn_tails.is_empty());
+            behind += total - writes;
+            copied.close().unwrap();
+        }
+        // The copy is a store like any other.
+        let copied = open(&copy);
+        assert!(copied.recovery().torn_tails.is_empty(), "seed {seed}");
+        let mut expected = contents(&copied).unwrap();
+        copied.put(b"after", b"1").unwrap();
+        expected.insert(b"after".to_vec(), b"1".to_vec());
+        copied.merge().unwrap();
+        copied.close().unwrap();
+        assert_eq!(contents(&open(&copy)).unwrap(), expected, "seed {seed}");
+    }
+    show!("bitcask copies: 300, opened {torn} times with a torn tail, {behind} writes behind");
+    assert!(torn > 100 && behind > 100);
+}
+
+#[test]
+fn a_reader_opens_beside_a_writer_with_a_prefix() {
+    let fs = MemFs::new(1);
+    let store = Bitcask::open(DIR, options(&fs)).unwrap();
+    let mut history = History::default();
+    for number in 0..200u64 {
+        let (key, value) = ([(number % 16) as u8], value(number, 40));
+        history.push(&key, Some(&value));
+        store.put(&key, &value).unwrap();
+        let reader = Bitcask::open(DIR, Options { read_only: true, ..options(&fs) }).unwrap();
+        assert_eq!(contents(&reader).unwrap(), history.state(history.0.len()));
+    }
+}
+
+/// What a copy lacks is told apart from what a store has lost.
+#[test]
+fn a_sealed_file_that_is_short_or_gone_is_damage_where_no_copying_leaves_it_so() {
+    let whole = MemFs::new(1);
+    let store = Bitcask::open(DIR, options(&whole)).unwrap();
+    (0..20u8).for_each(|key| store.put(&[key], &value(1, 100)).unwrap());
+    store.close().unwrap();
+    let files = names(&whole, ".vlog");
+    assert!(files.len() > 3);
+    for name in &files {
+        let gone = whole.crash_image(vfs::CrashMode::KeepAll, 1);
+        gone.remove_file(&path(name)).unwrap();
+        let error = Bitcask::open(DIR, options(&gone)).unwrap_err();
+        assert!(error.is_corruption() && error.to_string().contains(name), "{name} gone: {error}");
+        let cut = whole.crash_image(vfs::CrashMode::KeepAll, 1);
+        cut.edit(&path(name), |bytes| bytes.truncate(bytes.len() - 1)).unwrap();
+        let error = Bitcask::open(DIR, options(&cut)).unwrap_err();
+        assert!(error.is_corruption() && error.to_string().contains(name), "{name} cut: {error}");
+    }
+    // All but the newest: also without its hint file.
+    for name in &files[..files.len() - 1] {
+        let cut = whole.crash_image(vfs::CrashMode::KeepAll, 1);
+        cut.edit(&path(name), |bytes| bytes.truncate(bytes.len() - 1)).unwrap();
+        cut.remove_file(&path(&name.replace("vlog", "hint"))).unwrap();
+        assert!(Bitcask::open(DIR, options(&cut)).unwrap_err().is_corruption(), "{name}");
+    }
+}
+
+/// A folder of its own on the machine's file system, which goes with it.
+struct Folder {
+    fs: RealFs,
+    path: PathBuf,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let fs = RealFs::new();
+        let mut random = [0; 8];
+        fs.fill_random(&mut random).unwrap();
+        let path = std::env::temp_dir().join(format!("bitcask-copy-{:016x}", u64::from_ne_bytes(random)));
+        fs.create_dir_all(&path).unwrap();
+        Self { fs, path }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        for entry in self.fs.list(&self.path).unwrap_or_default() {
+            let _ = self.fs.remove_file(&self.path.join(entry.name));
+        }
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// Copies a folder as it is; what vanishes meanwhile is left out.
+fn copy(fs: &RealFs, from: &Path, to: &Path) {
+    let options = AppendOptions { mode: AppendMode::Written, preallocate_bytes: 0 };
+    for entry in fs.list(from).unwrap() {
+        let Ok(file) = fs.open_read(&from.join(&entry.name)) else { continue };
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        if file.read_exact_at(&mut bytes, 0).is_err() {
+            // It was cut to its length meanwhile.
+            bytes.truncate(file.len().unwrap() as usize);
+            file.read_exact_at(&mut bytes, 0).unwrap();
+        }
+        let mut copied = fs.create_append(&to.join(entry.name), options).unwrap();
+        copied.append(&bytes).unwrap();
+        copied.finish().unwrap();
+    }
+}
+
+/// Write `number` sets its key to this.
+fn numbered(number: u64) -> Vec<u8> {
+    let mut all = number.to_be_bytes().to_vec();
+    all.extend(value(number, (number % 90) as usize));
+    all
+}
+
+#[test]
+fn so_does_one_of_the_machine_s_file_system_with_threads() {
+    const KEYS: u64 = 100;
+    const COPIES: u64 = 8;
+    const WRITES_EACH: u64 = 3_000;
+    let from = Folder::new();
+    let (max_file_size, vfs) = (20_000, Arc::new(RealFs::new()));
+    let options = Options { max_file_size, background: true, vfs, ..small(MemFs::new(1)) };
+    let store = Arc::new(Bitcask::open(&from.path, options.clone()).unwrap());
+    // The writer goes no further than it is allowed to, so that a slow copy does not grow without end.
+    let (returned, allowed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (writer, count, limit) = (Arc::clone(&store), Arc::clone(&returned), Arc::clone(&allowed));
+    let body = move || {
+        for number in 0..COPIES * WRITES_EACH {
+            while number >= limit.load(Ordering::Acquire) {
+                base::thread::yield_now();
+            }
+            writer.put(&(number % KEYS).to_be_bytes(), &numbered(number)).unwrap();
+            count.store(number + 1, Ordering::Release);
+        }
+    };
+    let writer = base::thread::spawn("writer", body).unwrap();
+    for round in 1..=COPIES {
+        allowed.store(round * WRITES_EACH, Ordering::Release);
+        while returned.load(Ordering::Acquire) < round * WRITES_EACH - WRITES_EACH / 2 {
+            base::thread::yield_now();
+        }
+        let before = returned.load(Ordering::Acquire);
+        let to = Folder::new();
+        copy(&from.fs, &from.path, &to.path);
+        let copied = Bitcask::open(&to.path, options.clone()).unwrap();
+        let mut numbers = Vec::new();
+        for (key, value) in contents(&copied).unwrap() {
+            let number = u64::from_be_bytes(value[..8].try_into().unwrap());
+            assert_eq!((key, value), ((number % KEYS).to_be_bytes().to_vec(), numbered(number)));
+            numbers.push(number);
+        }
+        numbers.sort_unstable();
+        let newest = numbers.last().unwrap() + 1;
+        assert!(newest >= before, "{newest} of {before}");
+        assert!(numbers.into_iter().eq(newest.saturating_sub(KEYS)..newest), "the newest of each key, and no gap");
+        copied.close().unwrap();
+    }
+    writer.join().unwrap();
+    show!("bitcask copies: {COPIES} while {} writes were made", returned.load(Ordering::Acquire));
+    Arc::into_inner(store).unwrap().close().unwrap();
+}
