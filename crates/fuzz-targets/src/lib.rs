@@ -7,6 +7,7 @@
     reason = "a target that finds a fault says so by a panic"
 )]
 
+pub mod bitcask_open;
 mod edit;
 pub mod key_registry;
 pub mod table_reader;

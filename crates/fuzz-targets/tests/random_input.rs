@@ -7,7 +7,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use base::proof::seed;
 use base::rng::Rng;
 use base::show;
-use fuzz_targets::{key_registry, table_reader, vlog_reader, wal_reader};
+use fuzz_targets::{bitcask_open, key_registry, table_reader, vlog_reader, wal_reader};
 
 const INPUT_LEN_MAX: u64 = 2_000;
 
@@ -40,4 +40,9 @@ fn the_value_log_stands_random_input() {
 #[test]
 fn the_key_registry_stands_random_input() {
     on_random_input("key_registry", 5_000, key_registry::Input::run);
+}
+
+#[test]
+fn opening_a_bitcask_store_stands_random_input() {
+    on_random_input("bitcask_open", 2_000, bitcask_open::Input::run);
 }
