@@ -51,6 +51,30 @@ pub(crate) enum Command {
     Rotate(Rotate),
     /// Measures how fast this store is here, on workloads that go by db_bench's names
     Bench(bench::Arguments),
+    /// Looks into and merges Bitcask stores
+    Bitcask {
+        #[command(subcommand)]
+        command: BitcaskCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BitcaskCommand {
+    /// Gives back the space of what was deleted, replaced or has expired, in a store that nobody writes to
+    Merge(BitcaskMerge),
+    /// Prints all keys, one a line, in no order
+    List(Store),
+    /// Prints the value of a key as it is
+    Get(Get),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BitcaskMerge {
+    /// The store's folder
+    pub(crate) store: PathBuf,
+    /// Only if a file calls for it: 60 % of its records or 512 MiB are dead, or all has expired
+    #[arg(long)]
+    pub(crate) if_needed: bool,
 }
 
 #[derive(Debug, Args)]

@@ -109,6 +109,19 @@ impl From<engine::Error> for Failure {
     }
 }
 
+impl From<bitcask::Error> for Failure {
+    fn from(error: bitcask::Error) -> Self {
+        let code = match &error {
+            bitcask::Error::Locked { .. } => Code::Locked,
+            error if error.is_corruption() => Code::Corrupt,
+            error if error.is_incompatible() => Code::Incompatible,
+            error if error.is_no_space() => Code::NoSpace,
+            _ => Code::Failed,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

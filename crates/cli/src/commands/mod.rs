@@ -1,6 +1,7 @@
 //! The commands, one a file.
 
 mod bench;
+mod bitcask;
 mod export;
 mod gc;
 mod import;
@@ -34,5 +35,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<Code, Failure> {
             Err(Failure::usage("bench makes stores of its own, which are not encrypted: it takes no --key-file"))
         }
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bitcask { command } => bitcask::run(&command),
     }
 }

@@ -8,6 +8,7 @@
     reason = "a step that cannot be taken fails its test; clippy knows only functions marked as tests for tests"
 )]
 
+mod bitcask_stores;
 mod codes;
 mod crash;
 mod encryption;
