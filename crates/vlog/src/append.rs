@@ -81,7 +81,8 @@ impl Active {
 
 impl ValueLog {
     /// Appends one record and returns its address. It can be read at once, under a set that knows its segment; it is
-    /// durable after a [`sync`](Self::sync). Starts a new segment where the active one has no room.
+    /// durable after a [`sync`](Self::sync). Starts a new segment where the active one has no room. With
+    /// `value_compressed` in its meta, `value` is what [`compress_value`](crate::compress_value) made of it.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a key or value that cannot be stored,

@@ -3,6 +3,7 @@
 
 mod append;
 mod collect;
+mod compressed;
 mod copied;
 mod dead_set;
 mod death_list;
@@ -34,6 +35,7 @@ mod tests;
 mod whole_file;
 
 pub use collect::{CollectContext, CollectStep, Collection};
+pub use compressed::compress_value;
 pub use dead_set::DeadSet;
 pub use deaths::UnreferencedRecords;
 pub use entries::Entries;

@@ -12,7 +12,8 @@
 //! version complement := u64 big-endian, !version; user key and complement are the internal key
 //! checksum           := u32, CRC-32 of everything before it, started from the CRC-32 of the file's salt
 //! ```
-//! The header has a fixed size, so the length of the value follows from the length of the record and of the key. A
+//! Where the flags say so the value is a compressed one, see `compressed`; its length and the checksum are those of the
+//! bytes as stored. The header has a fixed size, so the length of the value follows from the length of the record and of the key. A
 //! header of zeros is no record: it is space that was allocated and not written.
 //!
 //! In a collected segment each record stands behind its address, which the checksum covers too:
@@ -54,8 +55,8 @@ const VALUE_DOMAIN: u32 = 1;
 /// Bytes that a record takes beside its user key and its value.
 pub const RECORD_OVERHEAD: usize = RECORD_HEADER_LEN + VERSION_SUFFIX_LEN + CHECKSUM_LEN;
 
-/// Length of the value in a record of `record_len` bytes under a user key of `user_key_len` bytes; `None` where there is
-/// no such record.
+/// Length of the value, as it is stored, in a record of `record_len` bytes under a user key of `user_key_len` bytes;
+/// `None` where there is no such record.
 #[must_use]
 pub fn value_len(record_len: u32, user_key_len: usize) -> Option<u32> {
     u32::try_from(user_key_len + RECORD_OVERHEAD).ok().and_then(|overhead| record_len.checked_sub(overhead))
@@ -166,8 +167,8 @@ impl RecordHeader {
         if value.len() as u64 > VALUE_LEN_MAX {
             return Err(Error::InvalidArgument("a value must have at most 4 GiB - 128 KiB"));
         }
-        if meta.value_compressed || meta.kind == EntryKind::Pointer {
-            return Err(Error::InvalidArgument("the value log holds no compressed values and no pointers"));
+        if meta.kind == EntryKind::Pointer {
+            return Err(Error::InvalidArgument("the value log holds no pointers"));
         }
         let (Ok(user_key_len), Ok(value_len)) = (u16::try_from(key.user_key.len()), u32::try_from(value.len())) else {
             return Err(Error::InvalidArgument("key or value too long"));
@@ -240,7 +241,7 @@ impl RecordHeader {
     /// The meta, which only a newer program can have written in a way that is unknown here: the checksum comes first.
     pub(crate) fn meta(&self) -> std::result::Result<EntryMeta, DecodeError> {
         let meta = EntryMeta::from_parts(self.flags, self.user_meta, self.expires_at)?;
-        if meta.value_compressed || meta.kind == EntryKind::Pointer {
+        if meta.kind == EntryKind::Pointer {
             return Err(DecodeError::new("entry flag that no record has"));
         }
         Ok(meta)

@@ -34,7 +34,7 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Length of the value in bytes.
+    /// Length of the value as it is stored, in bytes.
     #[must_use]
     pub fn value_len(&self) -> u32 {
         crate::value_len(self.pointer.len, self.key.user_key.len()).unwrap_or(0)

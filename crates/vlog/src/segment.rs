@@ -16,6 +16,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use encryption::FileCipher;
 use vfs::ReadFile;
 
+use crate::compressed::{Unreadable, decompress_value};
 use crate::header::HEADER_LEN_U64;
 use crate::map::SegmentMap;
 use crate::read_ahead::ReadAhead;
@@ -36,9 +37,9 @@ pub struct ValueRecord {
     pub owner: u32,
     /// Key and version.
     pub key: InternalKey,
-    /// Kind, flags, user meta and expiry.
+    /// Kind, flags, user meta and expiry; whether the value is stored compressed.
     pub meta: EntryMeta,
-    /// The value; it keeps the segment's bytes alive.
+    /// The value; where it is not stored compressed it keeps the segment's bytes alive.
     pub value: Bytes,
 }
 
@@ -167,7 +168,7 @@ impl Segment {
     /// As [`SegmentSet::read`](crate::SegmentSet::read).
     pub fn read(&self, pointer: ValuePointer) -> Result<Bytes> {
         let found = self.find(pointer, self.verify)?;
-        Ok(found.into_value())
+        self.value_of(found)
     }
 
     /// As [`read`](Self::read), but a copy is taken from what was read ahead, if it is there.
@@ -175,7 +176,7 @@ impl Segment {
     /// # Errors
     /// As [`SegmentSet::read`](crate::SegmentSet::read).
     pub fn read_near(&self, pointer: ValuePointer, ahead: Option<&ReadAhead>) -> Result<Bytes> {
-        if self.copies() {
+        if ahead.is_some() && self.copies() {
             return self.read_with(pointer, ahead, Bytes::copy_from_slice);
         }
         self.read(pointer)
@@ -196,12 +197,39 @@ impl Segment {
         let bytes = match self.near(&range, ahead) {
             Some(bytes) if self.header.cipher.is_none() => {
                 let (header, start) = self.check(position, pointer, bytes, self.verify)?;
-                return Ok(f(FoundRecord { header, position, start, bytes }.value()));
+                return self.value_with(&FoundRecord { header, position, start, bytes }, f);
             }
             Some(bytes) => Bytes::copy_from_slice(bytes),
             None => self.bytes_at(range)?,
         };
-        Ok(f(self.judge(position, pointer, bytes, self.verify)?.value()))
+        self.value_with(&self.judge(position, pointer, bytes, self.verify)?, f)
+    }
+
+    fn value_with<B: AsRef<[u8]>, R>(&self, found: &FoundRecord<B>, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        Ok(match self.decompressed(found)? {
+            Some(value) => f(&value),
+            None => f(found.stored()),
+        })
+    }
+
+    fn value_of(&self, found: FoundRecord<Bytes>) -> Result<Bytes> {
+        Ok(match self.decompressed(&found)? {
+            Some(value) => value.into(),
+            None => found.into_stored(),
+        })
+    }
+
+    /// The value of a record that is stored compressed.
+    fn decompressed<B: AsRef<[u8]>>(&self, found: &FoundRecord<B>) -> Result<Option<Vec<u8>>> {
+        if !self.meta_of(&found.header)?.value_compressed {
+            return Ok(None);
+        }
+        decompress_value(found.stored()).map(Some).map_err(|error| match error {
+            Unreadable::Damaged(error) => error.at(self.path.clone(), u64::from(found.position)).into(),
+            Unreadable::UnknownCodec(codec) => {
+                Error::incompatible(&self.path, "the codec of a value", "up to 2", codec)
+            }
+        })
     }
 
     /// The value behind a pointer to a record in this segment, if the record is the one of this owner and key, and whole.
@@ -218,7 +246,7 @@ impl Segment {
             let values = (format!("{key:?}"), format!("{found_key:?}"));
             return Err(self.wrong(found.position, "record of another key", values.0, values.1));
         }
-        Ok(found.into_value())
+        self.value_of(found)
     }
 
     /// Everything in the record behind a pointer to a record in this segment.
@@ -229,7 +257,7 @@ impl Segment {
         let found = self.find(pointer, self.verify)?;
         let key = self.key_of(&found)?.to_owned();
         let meta = self.meta_of(&found.header)?;
-        Ok(ValueRecord { owner: found.header.owner, key, meta, value: found.into_value() })
+        Ok(ValueRecord { owner: found.header.owner, key, meta, value: self.value_of(found)? })
     }
 
     /// Where the record of a pointer stands in the file; `None` where the segment does not hold it.
@@ -464,7 +492,8 @@ impl<B: AsRef<[u8]>> FoundRecord<B> {
         self.part(RECORD_HEADER_LEN..self.header.value_start())
     }
 
-    fn value(&self) -> &[u8] {
+    /// The value as it is stored.
+    fn stored(&self) -> &[u8] {
         self.part(self.header.value_start()..self.header.value_end())
     }
 
@@ -474,9 +503,9 @@ impl<B: AsRef<[u8]>> FoundRecord<B> {
 }
 
 impl FoundRecord<Bytes> {
-    /// The value, which takes over the share in the segment's bytes.
+    /// The value as it is stored, which takes over the share in the segment's bytes.
     #[inline]
-    fn into_value(mut self) -> Bytes {
+    fn into_stored(mut self) -> Bytes {
         self.bytes.truncate(self.start + self.header.value_end());
         self.bytes.advance(self.start + self.header.value_start());
         self.bytes
