@@ -146,9 +146,13 @@ pub(crate) struct Import {
     /// How blocks of tables written from now on are stored
     #[arg(long, value_enum, value_name = "CODEC")]
     pub(crate) compression: Option<Codec>,
+
+    /// How large values written from now on are stored
+    #[arg(long, value_enum, value_name = "CODEC")]
+    pub(crate) value_compression: Option<Codec>,
 }
 
-/// How table blocks are stored.
+/// How table blocks or values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Codec {
     /// As they are
@@ -157,7 +161,7 @@ pub(crate) enum Codec {
     Snappy,
     /// Zstandard
     Zstd,
-    /// Chosen for each block by what is in it
+    /// Chosen for each block or value by what is in it
     Adaptive,
 }
 

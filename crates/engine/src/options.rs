@@ -74,6 +74,7 @@ pub(crate) enum Background {
 /// | `gc` | automatic, at a fifth of garbage | see [`GcPolicy`] |
 /// | `versions_to_keep` | 1 | 1 and up |
 /// | `compression` | see [`Compression`] | a codec that is compiled in |
+/// | `value_compression` | `Compression::None` | |
 /// | `block_size` | 4 KiB | 256 B to 1 MiB |
 /// | `block_cache_size` | 64 MiB | 0 and up |
 /// | `filter` | 8 bits a key | |
@@ -107,6 +108,7 @@ pub struct Options {
     pub(crate) gc: GcPolicy,
     pub(crate) versions_to_keep: NonZeroU32,
     pub(crate) compression: Compression,
+    pub(crate) value_compression: Compression,
     pub(crate) block_size: usize,
     pub(crate) block_cache: Option<Arc<BlockCache>>,
     pub(crate) block_cache_size: u64,
@@ -149,6 +151,7 @@ impl Default for Options {
             gc: GcPolicy::default(),
             versions_to_keep: NonZeroU32::MIN,
             compression: Compression::None,
+            value_compression: Compression::None,
             block_size: 4 << 10,
             block_cache: None,
             block_cache_size: 64 * MIB,
@@ -223,6 +226,10 @@ impl Options {
         versions_to_keep: NonZeroU32;
         /// How table blocks are stored.
         compression: Compression;
+        /// How values are stored in the value log; one that does not become shorter, or is longer than 16 MiB, is stored as
+        /// it is. It holds for new writes and costs the thread that writes them, before any lock; a compressed value is
+        /// brought back at each read.
+        value_compression: Compression;
         /// Bytes of keys and values after which a block of a table ends.
         block_size: usize;
         /// Bytes of decompressed blocks kept in memory, where no cache is shared.

@@ -29,6 +29,9 @@ pub(crate) fn run(arguments: &Import, opener: &Opener) -> Result<Code, Failure> 
     if let Some(codec) = arguments.compression {
         options = options.compression(compression(codec));
     }
+    if let Some(codec) = arguments.value_compression {
+        options = options.value_compression(compression(codec));
+    }
     let db = opener.or_create(&arguments.store, options)?;
     let mut work = Work::new(&db);
     let ((one, many), read) = match source {

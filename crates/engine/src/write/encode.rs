@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use base::{EntryKind, KeyspaceId, PointerPayload, ValuePointer, varint};
+use base::{EntryKind, EntryMeta, KeyspaceId, PointerPayload, ValuePointer, varint};
+use compression::{Compression, Compressor};
 use memtable::Memtable;
 
 use crate::batch::Operation;
@@ -24,6 +25,9 @@ pub(crate) struct EncodedCommit {
     pub(crate) rooms: Vec<RoomNeeded>,
     /// The room, once it is taken; empty before and after.
     pub(crate) taken: Vec<Room>,
+    /// Values that are stored compressed, one after the other.
+    compressed: Vec<u8>,
+    compressor: Option<Compressor>,
     count: u32,
     /// Bytes of keys and values, as the caller gave them.
     pub(crate) user_bytes: u64,
@@ -38,6 +42,17 @@ pub(crate) struct Separated {
     pub(crate) patch_at: usize,
     /// When the entry expires, as its record says.
     pub(crate) expires_at: u64,
+    /// Bytes of the value as it is stored, if that is compressed, and where they end among all.
+    compressed: Option<(usize, usize)>,
+}
+
+/// How the operations of a keyspace are encoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoding {
+    /// Length from which on a value goes to the value log.
+    pub(crate) separate_from: u64,
+    /// How it is stored there.
+    pub(crate) compression: Compression,
 }
 
 /// Worst-case bytes that the records of one keyspace take in its memtable.
@@ -58,32 +73,35 @@ impl EncodedCommit {
         record::begin_commit(&mut spare.bytes);
         spare.separated.clear();
         spare.rooms.clear();
+        spare.compressed.clear();
         (spare.count, spare.user_bytes) = (0, 0);
         spare
     }
 
     /// Gives the buffer back to the thread.
     pub(crate) fn give_back(self: Box<Self>) {
-        if self.bytes.capacity() <= KEPT_BYTES_MAX {
+        if self.bytes.capacity().max(self.compressed.capacity()) <= KEPT_BYTES_MAX {
             SPARE.set(Some(self));
         }
     }
 
-    /// Encodes one operation. `separate_from` is the length from which on its value goes to the value log.
+    /// Encodes one operation.
     pub(crate) fn push(
         &mut self,
         operation: &Operation<'_>,
-        separate_from: u64,
+        encoding: Encoding,
         now: impl FnOnce() -> u64,
     ) -> Result<()> {
         let Operation { keyspace, key, value, mut meta, expiry } = *operation;
         meta.expires_at = expiry.at(now);
-        let payload_len = if operation.is_put() && value.len() as u64 >= separate_from {
+        let payload_len = if operation.is_put() && value.len() as u64 >= encoding.separate_from {
             meta.kind = EntryKind::Pointer;
+            let compressed = self.compress(value, encoding.compression);
+            meta.value_compressed = compressed.is_some();
             let payload_len = ValuePointer::ENCODED_LEN + varint::len(value.len() as u64);
             record::push_record_head(keyspace, key, &meta, payload_len, &mut self.bytes);
             let (operation, patch_at) = (self.count as usize, self.bytes.len());
-            self.separated.push(Separated { operation, patch_at, expires_at: meta.expires_at });
+            self.separated.push(Separated { operation, patch_at, expires_at: meta.expires_at, compressed });
             let placeholder = ValuePointer { segment: base::SegmentId(0), len: 0, offset: 0 };
             PointerPayload { pointer: placeholder, value_len: value.len() as u64 }.encode_into(&mut self.bytes);
             payload_len
@@ -96,6 +114,27 @@ impl EncodedCommit {
         self.user_bytes += (key.len() + value.len()) as u64;
         self.need_room(keyspace, Memtable::entry_bytes_max(key.len(), payload_len));
         Ok(())
+    }
+
+    /// Compresses a value, if that makes it shorter: the length of what is stored, and where it ends.
+    fn compress(&mut self, value: &[u8], compression: Compression) -> Option<(usize, usize)> {
+        if compression == Compression::None {
+            return None;
+        }
+        let known = self.compressor.take().filter(|known| known.compression() == compression);
+        let mut compressor = known.unwrap_or_else(|| Compressor::new(compression));
+        let len = vlog::compress_value(&mut compressor, value, &mut self.compressed);
+        // Its buffer is as long as the longest value was.
+        self.compressor = (value.len() <= KEPT_BYTES_MAX / 2).then_some(compressor);
+        len.map(|len| (len, self.compressed.len()))
+    }
+
+    /// The meta and the bytes with which a value is appended to the value log.
+    pub(crate) fn stored<'a>(&'a self, separated: &Separated, operation: &Operation<'a>) -> (EntryMeta, &'a [u8]) {
+        let compressed = separated.compressed.and_then(|(len, end)| self.compressed.get(end - len..end));
+        let value_compressed = compressed.is_some();
+        let meta = EntryMeta { expires_at: separated.expires_at, value_compressed, ..operation.meta };
+        (meta, compressed.unwrap_or(operation.value))
     }
 
     /// Closes the commit. Requires: every operation was pushed.

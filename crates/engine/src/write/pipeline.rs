@@ -22,7 +22,7 @@ use crate::keyspace::find_keyspace;
 use crate::options::Durability;
 use crate::store::{CommitState, CommitTotals, Store};
 use crate::txn::validate::Validation;
-use crate::write::encode::EncodedCommit;
+use crate::write::encode::{EncodedCommit, Encoding};
 use crate::write::record;
 use crate::write::room::{NoRoom, Room};
 use crate::write::stall::Stall;
@@ -119,7 +119,9 @@ impl Store {
             if operation.is_put() {
                 keyspace.threshold.note(operation.value.len());
             }
-            encoded.push(&operation, keyspace.threshold.get(), || self.clock.unix_seconds())?;
+            let separate_from = keyspace.threshold.get();
+            let encoding = Encoding { separate_from, compression: self.options.value_compression };
+            encoded.push(&operation, encoding, || self.clock.unix_seconds())?;
         }
         encoded.finish()
     }
@@ -274,8 +276,8 @@ impl Store {
                 continue;
             }
             let key = base::InternalKeyRef::new(operation.key, version);
-            let meta = base::EntryMeta { expires_at: separated.expires_at, ..operation.meta };
-            let appended = self.value_log.append(operation.keyspace.0, key, meta, operation.value);
+            let (meta, stored) = encoded.stored(&separated, &operation);
+            let appended = self.value_log.append(operation.keyspace.0, key, meta, stored);
             match appended {
                 Ok(pointer) => encoded.patch(separated, pointer),
                 Err(error) => {
