@@ -35,7 +35,10 @@ pub use encrypted::key_file;
 pub use encryption::{KeyProvider, MasterKey, MasterKeyId, StaticKey};
 pub use entry::Entry;
 pub use error::{CommitOutcome, Error, ErrorKind, Result};
-pub use gc::{AutoGc, GarbageCheck, Gc, GcOptions, GcPaused, GcPolicy, GcReport, GcStatus, GcVerdict, SegmentStatus};
+pub use gc::{
+    AutoGc, EventListener, GarbageCheck, Gc, GcEvent, GcOptions, GcPaused, GcPolicy, GcReport, GcStatus, GcStep,
+    GcVerdict, SegmentStatus,
+};
 pub use health::Health;
 pub use keyspace::{Keyspace, KeyspaceInfo, KeyspaceOptions};
 pub use lsm_levels::{LevelInfo, LevelTraffic};

@@ -12,7 +12,7 @@ use sstable::BlockCache;
 use vfs::{AppendMode, MemFs, RealFs, Vfs};
 use wal::RecoveryMode;
 
-use crate::gc::GcPolicy;
+use crate::gc::{EventListener, Events, GcPolicy};
 use crate::recovery::Access;
 use crate::{Db, Error, Result};
 
@@ -106,6 +106,7 @@ pub struct Options {
     pub(crate) value_log_file_size: u64,
     pub(crate) value_log_max_entries: u64,
     pub(crate) gc: GcPolicy,
+    pub(crate) events: Events,
     pub(crate) versions_to_keep: NonZeroU32,
     pub(crate) compression: Compression,
     pub(crate) value_compression: Compression,
@@ -149,6 +150,7 @@ impl Default for Options {
             value_log_file_size: 256 * MIB,
             value_log_max_entries: 1_000_000,
             gc: GcPolicy::default(),
+            events: Events::default(),
             versions_to_keep: NonZeroU32::MIN,
             compression: Compression::None,
             value_compression: Compression::None,
@@ -303,6 +305,12 @@ impl Options {
     /// readable and goes on encrypted. Badger: `EncryptionKey`.
     pub fn encryption(mut self, provider: Arc<dyn KeyProvider>) -> Self {
         self.encryption = Some(provider);
+        self
+    }
+
+    /// Is told of what the store does by itself.
+    pub fn event_listener(mut self, listener: Arc<dyn EventListener>) -> Self {
+        self.events = Events(Some(listener));
         self
     }
 

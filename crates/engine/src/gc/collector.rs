@@ -15,14 +15,14 @@ use base::sync::atomic::Ordering;
 use base::{EntryKind, EntryRef, PointerPayload, SegmentId, ValuePointer, Version};
 use vlog::{CollectContext, Collection, SegmentStatistics};
 
-use crate::Result;
 use crate::batch::Operation;
 use crate::counters::add;
 use crate::gc::choice::{choose, choose_small, dead_part, live_bytes, record_bytes};
-use crate::gc::{AutoGc, GcOptions, GcReport};
+use crate::gc::{AutoGc, GcEvent, GcOptions, GcReport};
 use crate::read::Bounds;
 use crate::store::Store;
 use crate::workers::Job;
+use crate::{Error, Result};
 
 /// Segments are kept to this part of what lives, so that garbage can be told apart from it and little waits in the one
 /// that is appended to; within the bounds of the option and this minimum.
@@ -69,7 +69,7 @@ impl Store {
         if self.health.cause().is_some() {
             return Ok(false);
         }
-        if self.value_log.remove_released()? > 0 {
+        if self.remove_released()? {
             return Ok(true);
         }
         let Some(auto) = self.options.gc.auto().filter(|_| !self.garbage.is_paused()) else { return Ok(false) };
@@ -207,6 +207,7 @@ impl Store {
         let found_before = self.counters.value_bytes_died.load(Ordering::Relaxed);
         add(&self.counters.gc_searches, 1);
         tracing::debug!(surmised, "the tree is compacted to find garbage");
+        self.options.events.gc(|| GcEvent::Searching);
         self.flush_for_garbage()?;
         for keyspace in self.keyspaces.load_full().iter() {
             let points = |table: &lsm_levels::TableHandle| !table.table().segments().is_empty();
@@ -250,16 +251,37 @@ impl Store {
     }
 
     fn collect(&self, segments: &[SegmentId], pace: &dyn Fn(u64) -> ControlFlow<()>) -> Result<Option<Collection>> {
+        let events = &self.options.events;
         let stop = || self.garbage.is_paused() || self.workers.is_stopping();
-        let pace = |bytes| if stop() { ControlFlow::Break(()) } else { pace(bytes) };
-        let context = CollectContext { pace: &pace, ..CollectContext::unpaced() };
-        let Some(done) = self.value_log.collect(segments, &context)? else { return Ok(None) };
-        self.install_segments();
-        add(&self.counters.gc_collections, 1);
-        add(&self.counters.gc_bytes_rewritten, done.bytes_written);
-        add(&self.counters.gc_bytes_reclaimed, done.bytes_replaced.saturating_sub(done.bytes_written));
-        self.value_log.remove_released()?;
-        Ok(Some(done))
+        let pace = |bytes| {
+            events.gc(|| GcEvent::Progress { bytes });
+            if stop() { ControlFlow::Break(()) } else { pace(bytes) }
+        };
+        let step = |step| events.gc(|| GcEvent::Step(step));
+        events.gc(|| GcEvent::Began { segments: segments.iter().map(|segment| segment.0).collect() });
+        let outcome = self.value_log.collect(segments, &CollectContext { pace: &pace, step: &step });
+        let done =
+            outcome.map_err(Error::from).inspect_err(|cause| events.gc(|| GcEvent::Failed { cause: cause.clone() }))?;
+        let mut report = GcReport { interrupted: done.is_none(), ..GcReport::default() };
+        if let Some(done) = &done {
+            self.install_segments();
+            add(&self.counters.gc_collections, 1);
+            add(&self.counters.gc_bytes_rewritten, done.bytes_written);
+            add(&self.counters.gc_bytes_reclaimed, done.bytes_replaced.saturating_sub(done.bytes_written));
+            report.add(segments, done.bytes_replaced, done.bytes_written);
+        }
+        events.gc(|| GcEvent::Ended { report });
+        self.remove_released()?;
+        Ok(done)
+    }
+
+    /// Removes the files of collected segments that nobody holds any more; `false` if there are none.
+    fn remove_released(&self) -> Result<bool> {
+        let segments = self.value_log.remove_released()?;
+        if segments > 0 {
+            self.options.events.gc(|| GcEvent::Unlinked { segments });
+        }
+        Ok(segments > 0)
     }
 
     /// Waits as long as `bytes` that were just copied should have taken.

@@ -3,6 +3,7 @@
 
 mod choice;
 mod collector;
+mod event;
 mod found;
 mod pace;
 mod policy;
@@ -16,6 +17,8 @@ use base::SegmentId;
 use crate::handle::Handle;
 use crate::{Db, Error, Result};
 
+pub(crate) use event::Events;
+pub use event::{EventListener, GcEvent, GcStep};
 pub(crate) use found::Garbage;
 pub(crate) use pace::GcPace;
 pub use policy::{AutoGc, GcPolicy};
