@@ -153,8 +153,9 @@ impl Store {
         })
     }
 
-    /// Waits for compactions that other threads run by hand, after those were told to stop.
-    pub(crate) fn wait_for_compactions(&self) {
+    /// Waits for compactions and collections that other threads run by hand, after those were told to stop.
+    pub(crate) fn wait_for_jobs_by_hand(&self) {
+        self.garbage.wait_for_turn();
         loop {
             let seen = self.workers.progress();
             if self.compactions_running.load(Ordering::Acquire) == 0 {

@@ -326,7 +326,7 @@ impl Handle {
         }
         let ended = if self.is_read_only_open() { Ok(()) } else { self.store.end_run() };
         self.store.stop_workers();
-        self.store.wait_for_compactions();
+        self.store.wait_for_jobs_by_hand();
         // Nothing is written any more, although keyspaces and iterators may still be held: no edit is taken, so no log can
         // be begun, and whoever is under the commit lock by now is the last to append to one.
         self.store.levels.end();
@@ -486,7 +486,7 @@ impl Store {
         check_health()?;
         self.flush_all()?;
         self.stop_workers();
-        self.wait_for_compactions();
+        self.wait_for_jobs_by_hand();
         check_health()?;
         self.settle_deaths()?;
         self.value_log.seal_all()?;

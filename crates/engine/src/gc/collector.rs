@@ -73,7 +73,7 @@ impl Store {
             return Ok(true);
         }
         let Some(auto) = self.options.gc.auto().filter(|_| !self.garbage.is_paused()) else { return Ok(false) };
-        let Some(_turn) = self.garbage.take_turn() else { return Ok(false) };
+        let Some(_turn) = self.garbage.take_turn().filter(|_| !self.workers.is_stopping()) else { return Ok(false) };
         let outlook = self.outlook();
         self.hold_back_writers(auto, outlook.known_part());
         let roll_bytes = self.set_roll_bytes(&outlook);

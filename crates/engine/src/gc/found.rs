@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use base::SegmentId;
-use base::sync::Mutex;
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use base::sync::{Mutex, MutexGuard};
 
 /// What is known of garbage and of its collection, for as long as the store is open.
 #[derive(Debug, Default)]
 pub(crate) struct Garbage {
-    /// Whether someone collects.
-    running: AtomicBool,
+    /// Held by whoever collects.
+    turn: Mutex<()>,
     paused: AtomicU64,
     /// Whether there is a value log to speak of, so that writes are worth a look.
     sampling: AtomicBool,
@@ -24,23 +24,19 @@ pub(crate) struct Garbage {
     damaged: Mutex<BTreeMap<SegmentId, String>>,
 }
 
-/// The right to collect, of one at a time.
-pub(crate) struct Turn<'a>(&'a Garbage);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.running.store(false, Ordering::Release);
-    }
-}
-
 impl Garbage {
     /// The turn, unless another has it.
-    pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
-        (!self.running.swap(true, Ordering::AcqRel)).then(|| Turn(self))
+    pub(crate) fn take_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.turn.try_lock()
+    }
+
+    /// Waits until whoever has the turn has ended. Who takes it afterwards sees all that was done before this.
+    pub(crate) fn wait_for_turn(&self) {
+        drop(self.turn.lock());
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        self.running.load(Ordering::Acquire)
+        self.turn.is_locked()
     }
 
     pub(crate) fn pause(&self) {

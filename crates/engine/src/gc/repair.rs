@@ -97,6 +97,8 @@ impl Store {
         let Some(_turn) = self.garbage.take_turn() else {
             return Err(Error::new(ErrorKind::Stalled, "a collection of garbage is running; try again after it"));
         };
+        // A close that was waited for has set this before it took the turn.
+        self.check_readable()?;
         let head = self.flush_up_to_head()?;
         let mut check = GarbageCheck::default();
         let mut segments = self.value_log.statistics().into_iter().peekable();
