@@ -382,10 +382,12 @@ impl Store {
         edit.log_number = Some(log);
         edit.ordered = Some(true);
         self.apply_edit(VersionEdit::of(edit))?;
-        let segments = self.value_log.segments();
         let capacity = self.memtable_capacity(0)?;
         let version =
             self.levels.version(id).ok_or_else(|| Error::new(ErrorKind::Internal, "a keyspace without a tree"))?;
+        // Until it is among the others, nobody gives it the segments of a collection.
+        let _install = self.install_lock.lock();
+        let segments = self.value_log.segments();
         let view = SuperVersion {
             active: Arc::new(MemtableHandle::new(capacity, log, Arc::clone(&segments))),
             immutables: Vec::new(),

@@ -81,7 +81,7 @@ impl Store {
         if outlook.dead > floor && outlook.known_part() > auto.garbage_target {
             let chosen = choose(&outlook.segments, 0.0, roll_bytes);
             if !chosen.is_empty() {
-                return self.collect_or_pass_over(&chosen, &|bytes| self.pace_collection(auto, bytes)).map(|_| true);
+                return self.collect_or_pass_over(&chosen, &|bytes| self.pace_collection(auto, bytes));
             }
         }
         let worth_a_search = outlook.surmised > floor
@@ -94,7 +94,7 @@ impl Store {
         if small.is_empty() {
             return Ok(false);
         }
-        self.collect_or_pass_over(&small, &|bytes| self.pace_collection(auto, bytes)).map(|_| true)
+        self.collect_or_pass_over(&small, &|bytes| self.pace_collection(auto, bytes))
     }
 
     pub(crate) fn collect_by_hand(&self, options: &GcOptions) -> Result<GcReport> {
@@ -103,16 +103,22 @@ impl Store {
             report.already_running = true;
             return Ok(report);
         };
-        if options.find_garbage && !options.dry_run {
+        self.remove_released()?;
+        let is_held_back = || self.garbage.is_paused() || self.workers.is_stopping();
+        if options.find_garbage && !options.dry_run && !is_held_back() {
             self.find_garbage()?;
         }
+        // What comes later is left to the next call, or this one might never end.
+        let newest = self.value_log.statistics().iter().map(|of| of.segment).max();
         let unpaced = |_| ControlFlow::Continue(());
+        let mut damage = None;
         loop {
-            if self.garbage.is_paused() || self.workers.is_stopping() {
+            if is_held_back() {
                 report.interrupted = true;
                 break;
             }
-            let outlook = self.outlook();
+            let mut outlook = self.outlook();
+            outlook.segments.retain(|of| Some(of.segment) <= newest);
             let chosen = if options.dry_run {
                 let due = |of: &&SegmentStatistics| of.sealed && dead_part(of) >= options.discard_ratio;
                 outlook.segments.iter().filter(due).map(|of| of.segment).collect()
@@ -125,14 +131,16 @@ impl Store {
                 report.add(&chosen, replaced, left);
                 break;
             }
-            match self.collect(&chosen, &unpaced)? {
-                Some(done) => report.add(&chosen, done.bytes_replaced, done.bytes_written),
-                None => report.interrupted = true,
+            match self.collect(&chosen, &unpaced) {
+                Ok(Some(done)) => report.add(&chosen, done.bytes_replaced, done.bytes_written),
+                Ok(None) => report.interrupted = true,
+                Err(error) if self.note_damage(&chosen, &error) => damage = damage.or(Some(self.job_failed(error))),
+                Err(error) => return Err(self.job_failed(error)),
             }
         }
         drop(turn);
         self.workers.wake_collector();
-        Ok(report)
+        damage.map_or(Ok(report), Err)
     }
 
     /// Says what `deaths` will kill, and counts it as found.
@@ -231,23 +239,31 @@ impl Store {
         Ok(())
     }
 
-    /// Collects, and where a segment is damaged notes that, so that it is in nobody's way.
-    fn collect_or_pass_over(&self, segments: &[SegmentId], pace: &dyn Fn(u64) -> ControlFlow<()>) -> Result<()> {
-        let error = match self.collect(segments, pace) {
-            Ok(_) => {
+    /// Collects, and where a segment is damaged notes that. `false` if it was held back.
+    fn collect_or_pass_over(&self, segments: &[SegmentId], pace: &dyn Fn(u64) -> ControlFlow<()>) -> Result<bool> {
+        match self.collect(segments, pace) {
+            Ok(done) => {
                 self.workers.note_success(Job::Collection);
-                return Ok(());
+                Ok(done.is_some())
             }
-            Err(error) => error,
-        };
+            Err(error) if self.note_damage(segments, &error) => {
+                self.note_failed_job(Job::Collection, self.job_failed(error));
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where what could not be read is one of `segments`, notes that, so that it is in nobody's way; `false` if it is none.
+    /// That too many files are open says nothing of any.
+    fn note_damage(&self, segments: &[SegmentId], error: &Error) -> bool {
         let corrupt = error.corruption().map(|corruption| corruption.path.as_path());
-        let named = corrupt.or(error.file_error().map(vfs::Error::path)).and_then(segment_of);
-        let Some(damaged) = named.filter(|named| segments.contains(named)) else {
-            return Err(error);
-        };
-        self.garbage.note_damaged(damaged, &error.to_string());
-        self.note_failed_job(Job::Collection, self.job_failed(error));
-        Ok(())
+        let unread = error.file_error().filter(|cause| !cause.is_too_many_files()).map(vfs::Error::path);
+        let named = corrupt.or(unread).and_then(segment_of).filter(|named| segments.contains(named));
+        if let Some(damaged) = named {
+            self.garbage.note_damaged(damaged, &error.to_string());
+        }
+        named.is_some()
     }
 
     fn collect(&self, segments: &[SegmentId], pace: &dyn Fn(u64) -> ControlFlow<()>) -> Result<Option<Collection>> {

@@ -128,8 +128,8 @@ impl Gc {
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a discard ratio that is not above 0 and below 1,
-    /// [`Corruption`](crate::ErrorKind::Corruption) where what is to be collected is damaged (it stays as it is),
-    /// [`ReadOnly`](crate::ErrorKind::ReadOnly), [`NoSpace`](crate::ErrorKind::NoSpace) and
+    /// [`Corruption`](crate::ErrorKind::Corruption) where what is to be collected is damaged (it stays as it is;
+    /// all others are collected), [`ReadOnly`](crate::ErrorKind::ReadOnly), [`NoSpace`](crate::ErrorKind::NoSpace) and
     /// [`Io`](crate::ErrorKind::Io) as writes.
     pub fn run_once(&self, options: GcOptions) -> Result<GcReport> {
         if !(options.discard_ratio > 0.0 && options.discard_ratio < 1.0) {
