@@ -1,7 +1,9 @@
 //! Random histories against a model: for every step the store must answer as a map of all versions does, whatever
 //! flushes, compactions and reopens come in between. Options are so small that those also happen by themselves.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test panics")]
+#![allow(clippy::disallowed_methods, reason = "an iterator that is held has a thread of its own")]
 
+mod held;
 mod reference;
 mod system;
 
@@ -37,4 +39,5 @@ fn the_store_answers_as_a_map_of_versions_does() {
     let never: Vec<_> = TRANSITIONS.iter().filter(|name| !run.contains_key(*name)).collect();
     assert!(never.is_empty() && run.len() == TRANSITIONS.len(), "transitions that never ran: {never:?}");
     assert!(by_themselves.flushes > 0 && by_themselves.compactions > 0, "{by_themselves:?}");
+    assert!(by_themselves.collections > 100 && asked.collections > 100, "{by_themselves:?}, {asked:?}");
 }

@@ -9,11 +9,23 @@ use proptest_state_machine::ReferenceStateMachine;
 /// Keys are few and share prefixes, so that histories meet.
 pub(crate) type Key = Vec<u8>;
 
-/// A value by its length and the number of the step that wrote it; its bytes follow from both.
+/// A value by its length and the number of the step that wrote it, from which its bytes follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Value {
     pub(crate) len: usize,
     pub(crate) step: u64,
+    /// In seconds of the clock, if ever.
+    pub(crate) expires_at: Option<u64>,
+}
+
+/// What the clock shows in the beginning.
+pub(crate) const BEGUN_AT: u64 = 1_000;
+
+/// A moment of the history: the step, and what the clock showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) step: u64,
+    pub(crate) now: u64,
 }
 
 impl Value {
@@ -21,6 +33,10 @@ impl Value {
         let mut bytes = vec![0; self.len];
         base::rng::Rng::new(self.step).fill(&mut bytes);
         bytes
+    }
+
+    pub(crate) fn is_expired_at(self, now: u64) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
     }
 }
 
@@ -33,6 +49,16 @@ pub(crate) struct Write {
     pub(crate) second: bool,
     pub(crate) key: Key,
     pub(crate) len: Option<usize>,
+    /// Seconds to live, if not for ever.
+    pub(crate) ttl: Option<u64>,
+}
+
+impl Write {
+    /// The value that it puts at a moment.
+    pub(crate) fn value(&self, at: Moment) -> Option<Value> {
+        let Moment { step, now } = at;
+        self.len.map(|len| Value { len, step, expires_at: self.ttl.map(|ttl| now + ttl) })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +98,25 @@ pub(crate) enum Step {
         reverse: bool,
     },
     DropSnapshot(usize),
+    /// Begins to iterate over a snapshot, which goes on in later steps.
+    HoldIterator {
+        index: usize,
+        second: bool,
+        reverse: bool,
+    },
+    /// Takes some items of a held iterator; the value of the last is read in a later step.
+    StepIterator(usize, usize),
+    DropIterator(usize),
+    /// Time passes.
+    Wait(u64),
+    /// Collects garbage by hand.
+    Collect {
+        percent: u8,
+        find: bool,
+        dry: bool,
+    },
+    PauseCollections,
+    ResumeCollections,
     Flush,
     Compact,
     Reopen {
@@ -86,8 +131,21 @@ pub(crate) struct Model {
     pub(crate) step: u64,
     /// By keyspace and key, the versions in the order of their commits.
     pub(crate) keyspaces: [BTreeMap<Key, Versions>; 2],
-    /// Steps at which snapshots were taken that are still held.
-    pub(crate) snapshots: Vec<u64>,
+    pub(crate) now: u64,
+    /// When snapshots were taken that are still held.
+    pub(crate) snapshots: Vec<Moment>,
+    /// Iterators that are held: what their snapshots show, and how much of it was taken.
+    pub(crate) iterators: Vec<HeldIterator>,
+    pub(crate) paused: bool,
+}
+
+/// An iterator that goes on over many steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeldIterator {
+    pub(crate) at: Moment,
+    pub(crate) second: bool,
+    pub(crate) reverse: bool,
+    pub(crate) taken: usize,
 }
 
 /// Options that make little data much.
@@ -99,19 +157,28 @@ pub(crate) struct Small {
     pub(crate) inline: bool,
     pub(crate) block_size: usize,
     pub(crate) segment_entries: u64,
+    /// Part of garbage, in percent, from which on it is collected without a call.
+    pub(crate) collects_at: Option<u8>,
 }
 
 impl Model {
-    /// What a reader of step `at` sees of a keyspace.
-    pub(crate) fn visible(&self, second: bool, at: u64) -> BTreeMap<Key, Value> {
+    /// What a reader of a moment sees of a keyspace.
+    pub(crate) fn visible(&self, second: bool, at: Moment) -> BTreeMap<Key, Value> {
         let keyspace = &self.keyspaces[usize::from(second)];
-        let newest =
-            |versions: &Versions| versions.iter().rev().find(|(step, _)| *step <= at).and_then(|(_, value)| *value);
-        keyspace.iter().filter_map(|(key, versions)| Some((key.clone(), newest(versions)?))).collect()
+        let newest = |versions: &Versions| {
+            versions.iter().rev().find(|(step, _)| *step <= at.step).and_then(|(_, value)| *value)
+        };
+        let living = |versions: &Versions| newest(versions).filter(|value| !value.is_expired_at(at.now));
+        keyspace.iter().filter_map(|(key, versions)| Some((key.clone(), living(versions)?))).collect()
     }
 
     pub(crate) fn now(&self, second: bool) -> BTreeMap<Key, Value> {
-        self.visible(second, self.step)
+        self.visible(second, self.moment())
+    }
+
+    /// This one.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { step: self.step, now: self.now }
     }
 
     /// Whether a transaction with these reads, begun before `rival`, must fail.
@@ -124,7 +191,7 @@ impl Model {
     fn write(&mut self, writes: &[Write]) {
         self.step += 1;
         for write in writes {
-            let value = write.len.map(|len| Value { len, step: self.step });
+            let value = write.value(self.moment());
             let versions = self.keyspaces[usize::from(write.second)].entry(write.key.clone()).or_default();
             versions.retain(|(step, _)| *step != self.step);
             versions.push((self.step, value));
@@ -141,11 +208,9 @@ fn key() -> impl Strategy<Value = Key> {
 
 fn write() -> impl Strategy<Value = Write> {
     let len = prop_oneof![3 => 0..60usize, 2 => 60..700usize, 1 => 700..9_000usize];
-    (prop::bool::weighted(0.3), key(), prop::option::weighted(0.75, len)).prop_map(|(second, key, len)| Write {
-        second,
-        key,
-        len,
-    })
+    let ttl = prop::option::weighted(0.2, 1..40u64);
+    (prop::bool::weighted(0.3), key(), prop::option::weighted(0.75, len), ttl)
+        .prop_map(|(second, key, len, ttl)| Write { second, key, len, ttl })
 }
 
 impl ReferenceStateMachine for Model {
@@ -160,13 +225,17 @@ impl ReferenceStateMachine for Model {
             any::<bool>(),
             prop_oneof![Just(256usize), Just(4_096)],
             prop_oneof![Just(7u64), Just(1_000)],
+            prop_oneof![Just(None), Just(Some(5u8)), Just(Some(30))],
         );
         small
-            .prop_map(|(value_threshold, codec, mapped, inline, block_size, segment_entries)| Self {
-                options: Small { value_threshold, codec, mapped, inline, block_size, segment_entries },
+            .prop_map(|(value_threshold, codec, mapped, inline, block_size, segment_entries, collects_at)| Self {
+                options: Small { value_threshold, codec, mapped, inline, block_size, segment_entries, collects_at },
                 step: 0,
                 keyspaces: Default::default(),
+                now: BEGUN_AT,
                 snapshots: Vec::new(),
+                iterators: Vec::new(),
+                paused: false,
             })
             .boxed()
     }
@@ -174,6 +243,7 @@ impl ReferenceStateMachine for Model {
     fn transitions(state: &Self) -> BoxedStrategy<Step> {
         let ends = || (key(), key()).prop_map(|(a, b)| if a <= b { (a, b) } else { (b, a) });
         let held = state.snapshots.len().max(1);
+        let iterators = state.iterators.len().max(1);
         prop_oneof![
             20 => write().prop_map(Step::Insert),
             10 => vec(write(), 0..30).prop_map(Step::Batch),
@@ -191,6 +261,14 @@ impl ReferenceStateMachine for Model {
                 Step::ReadSnapshot { index, second, lower, upper, reverse }
             }),
             2 => (0..held).prop_map(Step::DropSnapshot),
+            2 => (0..held, any::<bool>(), any::<bool>())
+                .prop_map(|(index, second, reverse)| Step::HoldIterator { index, second, reverse }),
+            4 => (0..iterators, 1..20usize).prop_map(|(index, count)| Step::StepIterator(index, count)),
+            1 => (0..iterators).prop_map(Step::DropIterator),
+            2 => (1..20u64).prop_map(Step::Wait),
+            3 => (prop_oneof![1..100u8, Just(1)], any::<bool>(), prop::bool::weighted(0.2))
+                .prop_map(|(percent, find, dry)| Step::Collect { percent, find, dry }),
+            1 => Just(if state.paused { Step::ResumeCollections } else { Step::PauseCollections }),
             2 => Just(Step::Flush),
             1 => Just(Step::Compact),
             2 => any::<bool>().prop_map(|clean| Step::Reopen { clean }),
@@ -210,9 +288,24 @@ impl ReferenceStateMachine for Model {
                     state.write(writes);
                 }
             }
-            Step::TakeSnapshot => state.snapshots.push(state.step),
+            Step::TakeSnapshot => state.snapshots.push(state.moment()),
             Step::DropSnapshot(index) if *index < state.snapshots.len() => drop(state.snapshots.remove(*index)),
-            Step::Reopen { .. } => state.snapshots.clear(),
+            Step::HoldIterator { index, second, reverse } if *index < state.snapshots.len() => {
+                let at = state.snapshots[*index];
+                state.iterators.push(HeldIterator { at, second: *second, reverse: *reverse, taken: 0 });
+            }
+            Step::StepIterator(index, count) if *index < state.iterators.len() => {
+                state.iterators[*index].taken += count
+            }
+            Step::DropIterator(index) if *index < state.iterators.len() => drop(state.iterators.remove(*index)),
+            Step::Wait(seconds) => state.now += seconds,
+            Step::PauseCollections => state.paused = true,
+            Step::ResumeCollections => state.paused = false,
+            Step::Reopen { .. } => {
+                state.snapshots.clear();
+                state.iterators.clear();
+                state.paused = false;
+            }
             _ => {}
         }
         state
@@ -220,7 +313,12 @@ impl ReferenceStateMachine for Model {
 
     fn preconditions(state: &Self, step: &Step) -> bool {
         match step {
-            Step::ReadSnapshot { index, .. } | Step::DropSnapshot(index) => *index < state.snapshots.len(),
+            Step::ReadSnapshot { index, .. } | Step::DropSnapshot(index) | Step::HoldIterator { index, .. } => {
+                *index < state.snapshots.len()
+            }
+            Step::StepIterator(index, _) | Step::DropIterator(index) => *index < state.iterators.len(),
+            Step::PauseCollections => !state.paused,
+            Step::ResumeCollections => state.paused,
             _ => true,
         }
     }

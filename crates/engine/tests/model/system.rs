@@ -2,22 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
 use engine::{
-    CompactOptions, Compression, Cursor, Db, IoMode, Item, Keyspace, KeyspaceOptions, Options, Read, ScanOptions,
-    Snapshot, WriteBatch,
+    AutoGc, CompactOptions, Compression, Cursor, Db, Entry, GcOptions, GcPaused, GcPolicy, IoMode, Item, Keyspace,
+    KeyspaceOptions, Options, Read, ScanOptions, Snapshot, WriteBatch,
 };
 use proptest_state_machine::StateMachineTest;
 use vfs::{MemFs, Vfs};
 
-use crate::reference::{Key, Model, Small, Step, Value, Write};
+use crate::held::{HeldIter, ModelClock};
+use crate::reference::{BEGUN_AT, Key, Model, Moment, Small, Step, Value, Write};
 
 pub(crate) static TRANSITIONS_RUN: LazyLock<Mutex<BTreeMap<&'static str, u64>>> = LazyLock::new(Mutex::default);
-pub(crate) static ASKED: Mutex<Jobs> = Mutex::new(Jobs { flushes: 0, compactions: 0 });
-pub(crate) static BY_THEMSELVES: Mutex<Jobs> = Mutex::new(Jobs { flushes: 0, compactions: 0 });
+pub(crate) static ASKED: Mutex<Jobs> = Mutex::new(Jobs { flushes: 0, compactions: 0, collections: 0 });
+pub(crate) static BY_THEMSELVES: Mutex<Jobs> = Mutex::new(Jobs { flushes: 0, compactions: 0, collections: 0 });
+
+/// Items whose values are read late, at most.
+const LATE_ITEMS_MAX: usize = 4;
 
 /// Every name that [`name_of`] gives.
-pub(crate) const TRANSITIONS: [&str; 16] = [
+pub(crate) const TRANSITIONS: [&str; 24] = [
     "remove",
     "insert",
     "batch",
@@ -31,6 +36,14 @@ pub(crate) const TRANSITIONS: [&str; 16] = [
     "take-snapshot",
     "read-snapshot",
     "drop-snapshot",
+    "hold-iterator",
+    "step-iterator",
+    "drop-iterator",
+    "wait",
+    "collect",
+    "find-and-collect",
+    "pause-collections",
+    "resume-collections",
     "flush",
     "compact",
     "reopen",
@@ -41,18 +54,28 @@ pub(crate) const TRANSITIONS: [&str; 16] = [
 pub(crate) struct Jobs {
     pub(crate) flushes: u64,
     pub(crate) compactions: u64,
+    pub(crate) collections: u64,
 }
 
 impl Jobs {
     /// Those that an open store has done so far.
     fn of(db: &Db) -> Self {
-        let background = db.metrics().background;
-        Self { flushes: background.flushes, compactions: background.compactions }
+        let (background, collections) = (db.metrics().background, db.gc().status().collections);
+        Self { flushes: background.flushes, compactions: background.compactions, collections }
     }
 
-    fn add(&mut self, flushes: u64, compactions: u64) {
-        self.flushes += flushes;
-        self.compactions += compactions;
+    fn add(&mut self, other: Self) {
+        self.flushes += other.flushes;
+        self.compactions += other.compactions;
+        self.collections += other.collections;
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            flushes: self.flushes - before.flushes,
+            compactions: self.compactions - before.compactions,
+            collections: self.collections - before.collections,
+        }
     }
 }
 
@@ -62,6 +85,11 @@ pub(crate) struct System {
     db: Option<Db>,
     second: Option<Keyspace>,
     snapshots: Vec<Snapshot>,
+    iterators: Vec<HeldIter>,
+    /// Items and the values that they must still have, whatever became of their store.
+    late: Vec<(Item, Vec<u8>)>,
+    paused: Option<GcPaused>,
+    clock: Arc<ModelClock>,
     /// What was done since the store was opened because a step or the recovery asked for it.
     asked: Jobs,
 }
@@ -86,6 +114,10 @@ impl System {
             .level_multiplier(3)
             .l0_compaction_trigger(2)
             .manifest_edits_max(5)
+            .gc(small.collects_at.map_or(GcPolicy::Manual, |percent| {
+                GcPolicy::Auto(AutoGc::new().garbage_target(f64::from(percent) / 100.0))
+            }))
+            .clock(Arc::<ModelClock>::clone(&self.clock))
             .vfs(Arc::clone(&self.vfs));
         if small.inline {
             options = options.inline_background();
@@ -104,14 +136,13 @@ impl System {
         self.second.as_ref().unwrap()
     }
 
-    fn batch(&self, writes: &[Write], step: u64) -> WriteBatch {
+    fn batch(&self, writes: &[Write], at: Moment) -> WriteBatch {
         let mut batch = WriteBatch::new();
         for write in writes {
-            let value = write.len.map(|len| Value { len, step }.bytes());
-            match (write.second, value) {
-                (false, Some(value)) => batch.insert(&write.key, value),
+            match (write.second, write.value(at)) {
+                (false, Some(value)) => batch.insert_entry(entry(&write.key, value)),
                 (false, None) => batch.remove(&write.key),
-                (true, Some(value)) => batch.keyspace(self.second()).insert(&write.key, value),
+                (true, Some(value)) => batch.keyspace(self.second()).insert_entry(entry(&write.key, value)),
                 (true, None) => batch.keyspace(self.second()).remove(&write.key),
             }
             .unwrap();
@@ -125,22 +156,23 @@ impl System {
         let conflicts = !*rollback && !writes.is_empty() && Model::conflicts(reads, range, rival.as_ref());
         let commits = !*rollback && !writes.is_empty() && !conflicts;
         let begun = model.step - u64::from(commits) - u64::from(rival.is_some());
-        let visible = model.visible(false, begun);
+        let at = |step| Moment { step, now: model.now };
+        let visible = model.visible(false, at(begun));
         let mut txn = self.db().begin();
         for key in reads {
             assert_eq!(txn.get(key).unwrap().map(Vec::from), visible.get(key).map(|value| value.bytes()));
         }
         compare(txn.range(&range.0[..]..&range.1[..]), visible.range(range.0.clone()..range.1.clone()), false);
         if let Some(rival) = rival {
-            self.db().write(self.batch(std::slice::from_ref(rival), begun + 1)).unwrap();
+            self.db().write(self.batch(std::slice::from_ref(rival), at(begun + 1))).unwrap();
         }
         let mut own = visible;
         for write in writes {
-            let value = write.len.map(|len| Value { len, step: model.step });
+            let value = write.value(model.moment());
             match (write.second, value) {
-                (false, Some(value)) => txn.insert(&write.key[..], value.bytes()),
+                (false, Some(value)) => txn.insert_entry(entry(&write.key, value)),
                 (false, None) => txn.remove(&write.key[..]),
-                (true, Some(value)) => txn.keyspace(self.second()).insert(&write.key[..], value.bytes()),
+                (true, Some(value)) => txn.keyspace(self.second()).insert_entry(entry(&write.key, value)),
                 (true, None) => txn.keyspace(self.second()).remove(&write.key[..]),
             }
             .unwrap();
@@ -159,6 +191,14 @@ impl System {
             Ok(_) => assert!(!conflicts, "a conflict went by unseen"),
             Err(error) => assert!(conflicts && error.is_conflict(), "{error}"),
         }
+    }
+}
+
+fn entry(key: &Key, value: Value) -> Entry {
+    let entry = Entry::new(&key[..], value.bytes());
+    match value.expires_at {
+        Some(at) => entry.expires_at(UNIX_EPOCH + Duration::from_secs(at)),
+        None => entry,
     }
 }
 
@@ -229,20 +269,24 @@ fn compare_cursor(cursor: &mut Cursor<'_>, model: &BTreeMap<Key, Value>, moves: 
     }
 }
 
-/// Versions must be those of the model, newest first. Missing may be what no reader can see any more: tombstones, and
-/// versions that a newer one hides from every snapshot.
+/// Versions must be those of the model, newest first. Missing may be what no reader can see any more: tombstones, what has
+/// expired, and versions that a newer one hides from every snapshot.
 fn compare_versions(found: Vec<Item>, model: &Model, second: bool, key: &Key) {
     assert!(found.is_sorted_by(|a, b| a.version() > b.version()), "{key:?}: newest first");
     let all = model.keyspaces[usize::from(second)].get(key).map_or(&[][..], Vec::as_slice);
-    let oldest_reader = model.snapshots.iter().copied().min().unwrap_or(model.step);
-    let hidden_from_all = all.partition_point(|(step, _)| *step <= oldest_reader).saturating_sub(1);
+    let readers = model.snapshots.iter().copied().chain(model.iterators.iter().map(|iterator| iterator.at));
+    let oldest = readers.min_by_key(|at| at.step).unwrap_or(model.moment());
+    let hidden_from_all = all.partition_point(|(step, _)| *step <= oldest.step).saturating_sub(1);
     let mut found = found.iter().peekable();
     for (place, (step, value)) in all.iter().enumerate().rev() {
         let is_this = |item: &&Item| match value {
-            Some(value) => !item.is_deleted_or_expired() && item.value().unwrap() == value.bytes(),
+            Some(value) => {
+                item.is_deleted_or_expired() == value.is_expired_at(model.now) && item.value().unwrap() == value.bytes()
+            }
             None => item.is_deleted_or_expired(),
         };
-        let may_be_gone = place < hidden_from_all || (*step <= oldest_reader && value.is_none());
+        let is_gone = value.is_none_or(|value| value.is_expired_at(oldest.now));
+        let may_be_gone = place < hidden_from_all || (*step <= oldest.step && is_gone);
         assert!(found.next_if(is_this).is_some() || may_be_gone, "{key:?}: the version of step {step} is missing");
     }
     assert_eq!(found.next().map(Item::version), None, "{key:?}: a version that was never written");
@@ -255,7 +299,10 @@ impl StateMachineTest for System {
     fn init_test(model: &Model) -> Self {
         let vfs: Arc<dyn Vfs> = Arc::new(MemFs::new(1));
         let (options, asked) = (model.options, Jobs::default());
-        let mut system = Self { vfs, options, db: None, second: None, snapshots: Vec::new(), asked };
+        let clock = Arc::new(ModelClock::new(BEGUN_AT));
+        let (snapshots, iterators, late) = (Vec::new(), Vec::new(), Vec::new());
+        let mut system =
+            Self { vfs, options, db: None, second: None, snapshots, iterators, late, paused: None, clock, asked };
         system.open();
         system
     }
@@ -267,12 +314,13 @@ impl StateMachineTest for System {
 
     fn check_invariants(_: &Self, _: &Model) {}
 
-    fn teardown(system: Self, model: Model) {
+    fn teardown(mut system: Self, model: Model) {
         compare(system.db().iter(), model.now(false).iter(), false);
         compare(system.second().iter(), model.now(true).iter(), false);
         for (snapshot, step) in system.snapshots.iter().zip(&model.snapshots) {
             compare(snapshot.iter(), model.visible(false, *step).iter(), false);
         }
+        system.check_late();
         system.count_jobs();
     }
 }
@@ -281,8 +329,10 @@ impl System {
     fn run(&mut self, model: &Model, step: &Step) {
         *TRANSITIONS_RUN.lock().unwrap().entry(name_of(step)).or_default() += 1;
         match step {
-            Step::Insert(write) => drop(self.db().write(self.batch(std::slice::from_ref(write), model.step)).unwrap()),
-            Step::Batch(writes) => drop(self.db().write(self.batch(writes, model.step)).unwrap()),
+            Step::Insert(write) => {
+                drop(self.db().write(self.batch(std::slice::from_ref(write), model.moment())).unwrap());
+            }
+            Step::Batch(writes) => drop(self.db().write(self.batch(writes, model.moment())).unwrap()),
             Step::Txn { .. } => self.txn(model, step),
             Step::Get(second, key) => {
                 let found = if *second { self.second().get(key) } else { self.db().get(key) };
@@ -316,25 +366,75 @@ impl System {
                 }
             }
             Step::DropSnapshot(index) => drop(self.snapshots.remove(*index)),
+            Step::HoldIterator { index, second, reverse } => {
+                let keyspace = if *second {
+                    self.second().clone()
+                } else {
+                    self.db().keyspace("default", KeyspaceOptions::new()).unwrap()
+                };
+                self.iterators.push(HeldIter::begin(self.snapshots[*index].keyspace(&keyspace), *reverse));
+            }
+            Step::StepIterator(index, count) => self.step_iterator(model, *index, *count),
+            Step::DropIterator(index) => drop(self.iterators.remove(*index)),
+            Step::Wait(_) => self.clock.set(model.now),
+            Step::Collect { percent, find, dry } => self.collect(model, *percent, *find, *dry),
+            Step::PauseCollections => self.paused = Some(self.db().gc().pause()),
+            Step::ResumeCollections => self.paused = None,
             Step::Flush => {
                 let before = Jobs::of(self.db());
                 self.db().flush().unwrap();
-                // A compaction that follows a flush was not asked for.
-                self.asked.add(Jobs::of(self.db()).flushes - before.flushes, 0);
+                // What follows a flush was not asked for.
+                self.asked.add(Jobs { flushes: Jobs::of(self.db()).flushes - before.flushes, ..Jobs::default() });
             }
             Step::Compact => {
                 let before = Jobs::of(self.db());
                 self.db().compact(.., CompactOptions::new()).unwrap();
-                let after = Jobs::of(self.db());
-                self.asked.add(after.flushes - before.flushes, after.compactions - before.compactions);
+                self.asked.add(Jobs { collections: 0, ..Jobs::of(self.db()).since(before) });
             }
             Step::Reopen { clean } => self.reopen(*clean),
+        }
+    }
+
+    fn step_iterator(&mut self, model: &Model, index: usize, count: usize) {
+        let held = model.iterators[index];
+        let visible = model.visible(held.second, held.at);
+        let mut expected: Vec<_> = visible.iter().collect();
+        if held.reverse {
+            expected.reverse();
+        }
+        let expected: Vec<_> = expected.into_iter().skip(held.taken - count).take(count).collect();
+        let items = self.iterators[index].take(count);
+        if let (Some(item), Some((_, value))) = (items.last(), expected.last())
+            && self.late.len() < LATE_ITEMS_MAX
+        {
+            self.late.push((item.clone(), value.bytes()));
+        }
+        compare(items.into_iter().map(Ok), expected.into_iter(), false);
+    }
+
+    fn check_late(&mut self) {
+        for (item, value) in self.late.drain(..) {
+            assert_eq!(item.value().unwrap(), value, "{:?}: a value that is read late", item.key());
+        }
+    }
+
+    fn collect(&mut self, model: &Model, percent: u8, find: bool, dry: bool) {
+        let before = Jobs::of(self.db());
+        let options = GcOptions::new().discard_ratio(f64::from(percent) / 100.0).find_garbage(find).dry_run(dry);
+        let report = self.db().gc().run_once(options).unwrap();
+        assert!(!report.already_running || !self.options.inline, "{report:?}");
+        assert_eq!(report.interrupted, model.paused && !report.already_running, "{report:?}");
+        self.asked.add(Jobs::of(self.db()).since(before));
+        if percent % 3 == 0 {
+            self.check_late();
         }
     }
 
     fn reopen(&mut self, clean: bool) {
         self.count_jobs();
         self.snapshots.clear();
+        self.iterators.clear();
+        self.paused = None;
         self.second = None;
         let db = self.db.take().unwrap();
         if clean {
@@ -347,8 +447,8 @@ impl System {
 
     fn count_jobs(&self) {
         let (all, asked) = (Jobs::of(self.db()), self.asked);
-        ASKED.lock().unwrap().add(asked.flushes, asked.compactions);
-        BY_THEMSELVES.lock().unwrap().add(all.flushes - asked.flushes, all.compactions - asked.compactions);
+        ASKED.lock().unwrap().add(asked);
+        BY_THEMSELVES.lock().unwrap().add(all.since(asked));
     }
 }
 
@@ -367,6 +467,14 @@ fn name_of(step: &Step) -> &'static str {
         Step::TakeSnapshot => "take-snapshot",
         Step::ReadSnapshot { .. } => "read-snapshot",
         Step::DropSnapshot(_) => "drop-snapshot",
+        Step::HoldIterator { .. } => "hold-iterator",
+        Step::StepIterator(..) => "step-iterator",
+        Step::DropIterator(_) => "drop-iterator",
+        Step::Wait(_) => "wait",
+        Step::Collect { find: true, .. } => "find-and-collect",
+        Step::Collect { .. } => "collect",
+        Step::PauseCollections => "pause-collections",
+        Step::ResumeCollections => "resume-collections",
         Step::Flush => "flush",
         Step::Compact => "compact",
         Step::Reopen { .. } => "reopen",
