@@ -63,6 +63,14 @@ fn the_workload_makes_every_kind_of_change() {
         "rename .deaths.tmp",       // values that die
         "rename .dead.tmp",         //
         "rename VLOG-MANIFEST.tmp", //
+        "create .vlog.tmp",         // a collection
+        "append to .vlog.tmp",      //
+        "finish .vlog.tmp",         //
+        "rename .vlog.tmp",         //
+        "rename .map.tmp",          //
+        "remove .vlog",             //
+        "remove .hint",             //
+        "remove .dead",             //
         "append to MANIFEST-",      // a version edit
         "rename CURRENT.tmp",       // a manifest rewrite
         "remove .wal",              //
@@ -137,6 +145,7 @@ fn any_change_may_fail_once() {
     let totals = totals.into_inner().unwrap();
     show!("one failing change: {} runs: {totals:?}", jobs.len());
     assert!(totals.errors > totals.read_only && totals.read_only > 0 && totals.jobs > 0);
+    assert!(totals.collections > jobs.len() as u64, "{totals:?}");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use engine::{
-    CommitOutcome, CompactOptions, Db, Durability, Error, ErrorKind, Health, Item, Keyspace, Read, Result, ScanOptions,
-    VerifyOptions, WriteBatch, WriteOptions,
+    CommitOutcome, CompactOptions, Db, Durability, Error, ErrorKind, GcOptions, Health, Item, Keyspace, Read, Result,
+    ScanOptions, VerifyOptions, WriteBatch, WriteOptions,
 };
 use vfs::{CrashMode, FaultFs, FaultPlan, MemFs, Operation, OperationRecord};
 
@@ -30,6 +30,8 @@ pub(crate) struct Outcome {
     pub(crate) read_only: usize,
     /// Background jobs that failed.
     pub(crate) jobs: u64,
+    /// Collections of value-log segments, as far as they were counted.
+    pub(crate) collections: u64,
 }
 
 impl Outcome {
@@ -38,6 +40,7 @@ impl Outcome {
         self.at_the_ends += other.at_the_ends;
         self.read_only += other.read_only;
         self.jobs += other.jobs;
+        self.collections += other.collections;
     }
 }
 
@@ -164,6 +167,10 @@ impl Run {
                 self.durable = self.states.len() - 1;
             }
             Step::Compact => drop(db.compact(.., CompactOptions::new())?),
+            Step::Collect => {
+                db.gc().run_once(GcOptions::new().discard_ratio(0.05))?;
+                self.outcome.collections += db.gc().status().collections;
+            }
             Step::Drop => {
                 self.outcome.jobs += db.metrics().background.background_failures;
                 self.open = None;
@@ -337,13 +344,19 @@ impl Run {
         let stem = |path: &Path| path.with_extension("vlog");
         let hints: BTreeSet<_> = with("hint").iter().map(|path| stem(path)).collect();
         assert_eq!(segments, hints, "every segment of a closed store is sealed");
-        assert!(with("dead").iter().all(|path| segments.contains(&stem(path))), "{files:?}");
+        for companion in ["dead", "map"] {
+            assert!(with(companion).iter().all(|path| segments.contains(&stem(path))), "{files:?}");
+        }
         let bytes: usize = segments.iter().map(|path| self.memory.read(path).unwrap().len()).sum();
         let usage = db.size_on_disk();
         assert_eq!(usage.value_log_bytes, bytes as u64);
         // Every record that no entry points to is known to be dead.
         let second = db.keyspace("second", second_options()).unwrap();
-        let live = live_value_bytes(&db) + live_value_bytes(&second);
+        // A record that was collected says where it comes from.
+        let status = db.gc().status();
+        let collected = status.segments.iter().filter(|segment| segment.collected);
+        let origins: u64 = collected.map(|segment| (segment.records - segment.dead_records) * 8).sum();
+        let live = live_value_bytes(&db) + live_value_bytes(&second) + origins;
         let headers = (segments.len() * vlog::HEADER_LEN) as u64;
         assert_eq!(usage.value_log_dead_bytes + live + headers, bytes as u64, "{live} bytes are live");
     }

@@ -33,6 +33,8 @@ pub(crate) enum Step {
     Sync,
     Flush,
     Compact,
+    /// Of the value log's garbage what is known.
+    Collect,
     /// Ends the process, as it were.
     Drop,
     Close,
@@ -40,10 +42,11 @@ pub(crate) enum Step {
 
 /// Makes every kind of file and every kind of change to one.
 pub(crate) fn steps() -> Vec<Step> {
-    use Step::{Close, Compact, Drop, Flush, Sync, Wide};
+    use Step::{Close, Collect, Compact, Drop, Flush, Sync, Wide};
     let (os, sync) = (Step::Commit(Durability::Os), Step::Commit(Durability::Sync));
-    let mut steps = vec![os, sync, os, Flush, os, os, Sync, Flush, os, Wide, Wide, Wide, os, sync, Compact, os, Drop];
-    steps.extend([os, os, Flush, os, Close, os, Sync, Drop, os, Close]);
+    let mut steps =
+        vec![os, sync, os, Flush, os, os, Sync, Flush, os, Wide, Wide, Wide, os, sync, Compact, Collect, os, Drop];
+    steps.extend([os, os, Flush, Collect, os, Close, os, Sync, Drop, os, Close]);
     steps
 }
 
