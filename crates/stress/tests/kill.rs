@@ -1,5 +1,6 @@
 //! A process that commits from several threads is killed at any instruction, and has lost nothing: at least fifty rounds
-//! on one growing store, with kills in commit, flush, compaction, log switch, segment seal and manifest rewrite.
+//! on one growing store, with kills in commit, flush, compaction, log switch, segment seal, manifest rewrite, and in each
+//! part of a collection.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 use std::path::{Path, PathBuf};

@@ -17,6 +17,7 @@ fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
     assert_eq!(report.images.len(), plan.draws.len(), "a mode has no images: {report}");
     let events = report.events;
     assert!(events.flushes >= 2 && events.compactions >= 1, "{events}");
+    assert!(events.collections >= 5 && events.collections_by_hand >= 1, "{events}");
     assert!(events.log_switches >= 2 && events.segment_seals >= 1 && events.manifest_switches >= 2, "{events}");
 }
 
@@ -32,9 +33,11 @@ fn the_same_holds_for_a_value_log_in_a_folder_of_its_own() {
 type Forgets = fn(&Path) -> bool;
 
 /// Syncs that can be left out, by what they make durable.
-const SYNCS: [(&str, Forgets); 11] = [
+const SYNCS: [(&str, Forgets); 13] = [
     ("write-ahead log", |path| has_end(path, ".wal")),
     ("value-log segment", |path| has_end(path, ".vlog")),
+    ("collected segment", |path| has_end(path, ".vlog.tmp")),
+    ("map of a collected segment", |path| has_end(path, ".map.tmp")),
     ("table", |path| has_end(path, ".sst.tmp")),
     ("manifest", |path| path.to_string_lossy().contains("/MANIFEST-")),
     ("CURRENT", |path| has_end(path, "CURRENT.tmp")),

@@ -17,7 +17,7 @@ mod watched;
 
 use std::path::Path;
 
-use engine::Options;
+use engine::{AutoGc, GcPolicy, Options};
 
 pub use phase::Phase;
 pub use soak::{Limits, Tally, soak};
@@ -39,6 +39,7 @@ fn tiny_options() -> Options {
         .memtable_size(256 << 10)
         .value_threshold(512)
         .value_log_file_size(1 << 20)
+        .gc(GcPolicy::Auto(AutoGc::new().garbage_target(0.05).garbage_cap(0.5)))
         .manifest_edits_max(64)
         .table_size(64 << 10)
         .level_base_size(5 * (64 << 10))

@@ -20,16 +20,32 @@ pub enum Phase {
     SegmentSeal,
     /// A fresh manifest, from its creation until `CURRENT` names it durably.
     ManifestRewrite,
+    /// The files of a collected segment of the value log, from their creation until they are durable.
+    GcCopy,
+    /// The manifest of the value log that names a collected segment in the place of others, from the dead set before it
+    /// until it is durable.
+    GcCommit,
+    /// The removal of a file of a segment that was collected.
+    Unlink,
 }
 
 impl Phase {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Commit, Self::Flush, Self::Compaction, Self::LogSwitch, Self::SegmentSeal, Self::ManifestRewrite];
+    pub const ALL: [Self; 9] = [
+        Self::Commit,
+        Self::Flush,
+        Self::Compaction,
+        Self::LogSwitch,
+        Self::SegmentSeal,
+        Self::ManifestRewrite,
+        Self::GcCopy,
+        Self::GcCommit,
+        Self::Unlink,
+    ];
 
     /// Its bit in a set of phases.
     #[must_use]
-    pub const fn bit(self) -> u8 {
+    pub const fn bit(self) -> u16 {
         1 << self as u8
     }
 
@@ -42,7 +58,13 @@ impl Phase {
     /// What begins with a change, if anything does.
     fn begun_by(operation: Operation, path: &Path, thread: &str) -> Option<Self> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let collects = thread == "ratel-gc";
         match operation {
+            Operation::Create if name.ends_with(".vlog.tmp") => Some(Self::GcCopy),
+            Operation::Create if collects && name.ends_with(".dead.tmp") => Some(Self::GcCommit),
+            Operation::Create if collects && name.starts_with("VLOG-MANIFEST") => Some(Self::GcCommit),
+            Operation::Remove if collects => Some(Self::Unlink),
+            _ if collects => None,
             Operation::Create if name.ends_with(".sst.tmp") && thread == "ratel-compact" => Some(Self::Compaction),
             Operation::Create if name.ends_with(".sst.tmp") => Some(Self::Flush),
             Operation::Create if name.ends_with(".wal") => Some(Self::LogSwitch),
@@ -60,7 +82,9 @@ impl Phase {
             Self::Commit => false,
             Self::Flush | Self::Compaction => operation == Operation::Sync && name.starts_with("MANIFEST-"),
             Self::LogSwitch => operation == Operation::Create && name.ends_with(".wal"),
-            Self::SegmentSeal => operation == Operation::Rename && name.starts_with("VLOG-MANIFEST"),
+            Self::GcCopy => operation == Operation::Rename && name.ends_with(".vlog.tmp"),
+            Self::Unlink => operation == Operation::Remove,
+            Self::SegmentSeal | Self::GcCommit => operation == Operation::Rename && name.starts_with("VLOG-MANIFEST"),
             Self::ManifestRewrite => operation == Operation::Rename && name.starts_with("CURRENT"),
         }
     }
@@ -75,6 +99,9 @@ impl fmt::Display for Phase {
             Self::LogSwitch => "log-switch",
             Self::SegmentSeal => "segment-seal",
             Self::ManifestRewrite => "manifest-rewrite",
+            Self::GcCopy => "gc-copy",
+            Self::GcCommit => "gc-commit",
+            Self::Unlink => "unlink",
         })
     }
 }
@@ -104,7 +131,8 @@ impl ThreadPhases {
     pub(crate) fn after(&mut self, operation: Operation, path: &Path) {
         if let Some((phase, nearly_over)) = self.within.last_mut() {
             *nearly_over |= phase.last_change(operation, path);
-            let ends_now = matches!(phase, Phase::Flush | Phase::Compaction) || operation == Operation::SyncDir;
+            let ends_now =
+                matches!(phase, Phase::Flush | Phase::Compaction | Phase::Unlink) || operation == Operation::SyncDir;
             if *nearly_over && ends_now {
                 self.within.pop();
             }
@@ -119,7 +147,7 @@ impl ThreadPhases {
         self.within.clear();
     }
 
-    pub(crate) fn bits(&self) -> u8 {
+    pub(crate) fn bits(&self) -> u16 {
         self.within.iter().fold(0, |bits, (phase, _)| bits | phase.bit())
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Killed {
     /// Transactions that were acknowledged.
     pub(crate) acknowledged: u64,
     /// The phases that threads were in.
-    pub(crate) phases: u8,
+    pub(crate) phases: u16,
 }
 
 impl Round<'_> {

@@ -1,5 +1,5 @@
 //! The file in which a child says what each of its threads is in the middle of, for its parent to read after the kill.
-//! One byte a thread: what a process has written before it dies stays.
+//! Two bytes a thread: what a process has written before it dies stays.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,7 +20,7 @@ pub(crate) struct StatusPage {
 impl StatusPage {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = File::create(path)?;
-        file.write_all_at(&[0; SLOTS as usize], 0)?;
+        file.write_all_at(&[0; 2 * SLOTS as usize], 0)?;
         Ok(Self { file, next_slot: AtomicU64::new(0) })
     }
 
@@ -29,12 +29,13 @@ impl StatusPage {
         self.next_slot.fetch_add(1, Ordering::Relaxed).min(SLOTS - 1)
     }
 
-    pub(crate) fn publish(&self, slot: u64, phases: u8) -> io::Result<()> {
-        self.file.write_all_at(&[phases], slot)
+    pub(crate) fn publish(&self, slot: u64, phases: u16) -> io::Result<()> {
+        self.file.write_all_at(&phases.to_le_bytes(), 2 * slot)
     }
 }
 
 /// The parent's side: the phases that any thread was in.
-pub(crate) fn phases_at_death(path: &Path) -> io::Result<u8> {
-    Ok(fs::read(path)?.into_iter().fold(0, |phases, slot| phases | slot))
+pub(crate) fn phases_at_death(path: &Path) -> io::Result<u16> {
+    let page = fs::read(path)?;
+    Ok(page.as_chunks().0.iter().fold(0, |phases, slot| phases | u16::from_le_bytes(*slot)))
 }

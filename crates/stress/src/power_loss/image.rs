@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::rng::Rng;
 use base::sync::Mutex;
-use engine::{CompactOptions, Db, Durability, ErrorKind, IoMode, KeyspaceOptions, VerifyOptions};
+use engine::{CompactOptions, Db, Durability, ErrorKind, GcOptions, IoMode, KeyspaceOptions, VerifyOptions};
 use vfs::{CrashMode, FaultFs, FaultPlan, MemFs, Vfs};
 
 use crate::content::mix;
@@ -145,6 +145,11 @@ impl Life {
             if durability == Durability::Sync {
                 self.floor = commit.number;
             }
+        }
+        if self.rng.one_in(3) {
+            let find = self.rng.one_in(2);
+            db.gc().run_once(GcOptions::new().discard_ratio(0.02).find_garbage(find))?;
+            self.history.check(&db).map_err(|failure| failure.during("the check after a collection"))?;
         }
         match self.rng.below(6) {
             0 => drop(db.compact(.., CompactOptions::new())?),

@@ -20,7 +20,7 @@ use std::thread;
 
 use base::sync::Mutex;
 use crossbeam_channel::Receiver;
-use engine::Options;
+use engine::{AutoGc, GcPolicy, Options};
 use vfs::{CrashMode, FaultFs, FaultPlan, MemFs, Operation, OperationRecord, Vfs};
 
 use crate::content::mix;
@@ -147,8 +147,9 @@ pub fn run(plan: &Plan, forgets: Option<fn(&Path) -> bool>) -> Report {
     });
     let mut report = Report { changes: *found.changes.lock(), ..Report::default() };
     match worked {
-        Ok(Events { commits, flushes, compactions, .. }) => {
-            report.events = Events { commits, flushes, compactions, ..*found.seen.lock() };
+        Ok(counted) => {
+            let Events { log_switches, segment_seals, manifest_switches, .. } = *found.seen.lock();
+            report.events = Events { log_switches, segment_seals, manifest_switches, ..counted };
         }
         Err(failure) => found.report(failure.during("the workload itself")),
     }
@@ -169,6 +170,7 @@ pub(crate) fn tiny_options(fs: Arc<dyn Vfs>, values: Values) -> Options {
         .memtable_size(64 << 10)
         .value_threshold(512)
         .value_log_file_size(64 << 10)
+        .gc(GcPolicy::Auto(AutoGc::new().garbage_target(0.1).garbage_cap(0.95)))
         .manifest_edits_max(6)
         .l0_compaction_trigger(2)
         .level_base_size(64 << 10)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::sync::Mutex;
-use engine::{Db, Durability, Keyspace, KeyspaceOptions, Options};
+use engine::{Db, Durability, GcOptions, Keyspace, KeyspaceOptions, Options};
 use vfs::{Operation, OperationRecord};
 
 use crate::Outcome;
@@ -19,6 +19,8 @@ const COMMITS: u64 = 84;
 const LATE_KEYSPACE_AFTER: u64 = 37;
 /// One commit in this many is synced. Between two of them, logs are switched.
 const SYNC_EVERY: u64 = 13;
+/// After one commit in this many, known garbage is collected by hand; otherwise that happens by itself.
+const COLLECT_EVERY: u64 = 19;
 
 /// What the workload has done so far, as the taker of an image sees it.
 #[derive(Debug, Default)]
@@ -57,6 +59,10 @@ pub struct Events {
     pub flushes: u64,
     /// Compactions that wrote tables.
     pub compactions: u64,
+    /// Collections of value-log segments.
+    pub collections: u64,
+    /// Those among them that were asked for.
+    pub collections_by_hand: u64,
     /// Log files made.
     pub log_switches: u64,
     /// Hint files written: segments sealed.
@@ -84,8 +90,10 @@ impl Events {
 
 impl fmt::Display for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { commits, flushes, compactions, log_switches, segment_seals, manifest_switches } = self;
-        write!(f, "{commits} commits, {flushes} flushes, {compactions} compactions, {log_switches} log switches, ")?;
+        let Self { commits, flushes, compactions, collections, collections_by_hand, .. } = self;
+        let Self { log_switches, segment_seals, manifest_switches, .. } = self;
+        write!(f, "{commits} commits, {flushes} flushes, {compactions} compactions, ")?;
+        write!(f, "{collections} collections, {collections_by_hand} of them by hand, {log_switches} log switches, ")?;
         write!(f, "{segment_seals} segment seals, {manifest_switches} manifest switches")
     }
 }
@@ -98,6 +106,7 @@ pub(super) fn run(options: Options, progress: &Progress, stop: &AtomicBool) -> O
         keyspaces.push(db.keyspace(name, KeyspaceOptions::new())?);
         progress.note(|past| past.keyspaces = keyspaces.len());
     }
+    let mut by_hand = 0;
     for number in 1..=COMMITS {
         if stop.load(Ordering::Acquire) {
             return Ok(Events::default());
@@ -108,6 +117,9 @@ pub(super) fn run(options: Options, progress: &Progress, stop: &AtomicBool) -> O
             keyspaces.push(db.keyspace(late, KeyspaceOptions::new())?);
             progress.note(|past| past.keyspaces = keyspaces.len());
         }
+        if number.is_multiple_of(COLLECT_EVERY) {
+            by_hand += collect(&db, false)?;
+        }
         if number == COMMITS / 2 {
             db.sync()?;
             progress.note(|past| past.synced = past.acknowledged);
@@ -115,11 +127,21 @@ pub(super) fn run(options: Options, progress: &Progress, stop: &AtomicBool) -> O
     }
     let flushed: BTreeSet<String> = db.tables().into_iter().map(|table| table.keyspace).collect();
     ensure(flushed.iter().eq(["default"]), || format!("{flushed:?} have tables, only the default keyspace should"))?;
+    by_hand += collect(&db, true)?;
     let background = db.metrics().background;
     let (flushes, compactions) = (background.flushes, background.compactions);
+    let collections = db.gc().status().collections;
     db.close()?;
     progress.note(|past| past.synced = past.acknowledged);
-    Ok(Events { commits: COMMITS, flushes, compactions, ..Events::default() })
+    let events = Events { commits: COMMITS, flushes, compactions, ..Events::default() };
+    Ok(Events { collections, collections_by_hand: by_hand, ..events })
+}
+
+/// Collects by hand what is worth it. Returns how many collections that took.
+fn collect(db: &Db, find_garbage: bool) -> Outcome<u64> {
+    let before = db.gc().status().collections;
+    db.gc().run_once(GcOptions::new().discard_ratio(0.05).find_garbage(find_garbage))?;
+    Ok(db.gc().status().collections - before)
 }
 
 fn commit_next(db: &Db, keyspaces: &[Keyspace], progress: &Progress) -> Outcome {
