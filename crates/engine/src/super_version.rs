@@ -221,3 +221,23 @@ impl PinnedSegments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::Options;
+
+    #[test]
+    fn a_newer_set_of_segments_never_gives_way_to_an_older_one() {
+        let db = Options::new().value_log_file_size(64 << 10).inline_background().open_in_memory().unwrap();
+        let older = db.handle.value_log.segments();
+        (0..3).for_each(|key| db.insert(format!("{key}"), vec![0; 50_000]).unwrap());
+        let newer = db.handle.value_log.segments();
+        let memtable = Arc::clone(&db.handle.default_keyspace.pin().active);
+        for set in [&newer, &older] {
+            memtable.hold_segments(set);
+            assert!(Arc::ptr_eq(&memtable.segments(), &newer));
+        }
+    }
+}

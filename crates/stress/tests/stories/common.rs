@@ -68,6 +68,7 @@ pub(crate) fn tiny() -> Options {
         .num_memtables(4)
         .value_threshold(512)
         .value_log_file_size(64 << 10)
+        .gc(engine::GcPolicy::Manual)
         .l0_compaction_trigger(2)
         .level_base_size(64 << 10)
         .table_size(16 << 10)

@@ -7,6 +7,7 @@
     reason = "a failed test panics"
 )]
 
+mod collections;
 mod common;
 mod flushes;
 mod full_disk;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base::rng::Rng;
 use base::sync::Mutex;
-use engine::ErrorKind;
+use engine::{ErrorKind, GcOptions};
 use stress::content::bytes;
 use vfs::{Cause, CrashMode, Fault, Operation};
 
@@ -46,7 +46,7 @@ fn no_number_is_used_twice_over_many_crashes() {
     let seed = base::proof::seed(31);
     let mut disk = Disk::new(seed);
     let made = Arc::new(Mutex::new(BTreeSet::new()));
-    let mut rng = Rng::new(seed);
+    let (mut rng, mut collections) = (Rng::new(seed), 0);
     for life in 0..40 {
         let made = Arc::clone(&made);
         disk.faults.on_mutation(move |record| {
@@ -67,10 +67,15 @@ fn no_number_is_used_twice_over_many_crashes() {
         if rng.one_in(3) {
             fill(&disk, &default, "fill", 1);
         }
+        if rng.one_in(2) {
+            collections +=
+                db.gc().run_once(GcOptions::new().discard_ratio(0.05).find_garbage(true)).unwrap().segments.len();
+        }
         let modes = [CrashMode::DropUnsynced, CrashMode::KeepAll, CrashMode::Random, CrashMode::Prefix];
         let mode = modes[rng.below(4) as usize];
         disk = disk.crash(mode, rng.next_u64());
     }
+    assert!(collections > 20, "only {collections} segments were collected");
     let names = made.lock();
     for kind in [".wal", ".sst", ".vlog", ".deaths"] {
         let numbers: Vec<_> = names.iter().filter(|name| name.ends_with(kind)).map(|name| number_of(name)).collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base::sync::Mutex;
-use engine::{CompactOptions, Db, Keyspace, Read, ScanOptions, VerifyOptions};
+use engine::{CompactOptions, Db, GcOptions, Keyspace, Read, ScanOptions, VerifyOptions};
 use stress::content::bytes;
 use vfs::{Cause, CrashMode, Fault, Operation};
 
@@ -11,7 +11,7 @@ use crate::common::{Disk, keyspace, put, put_synced, value_of};
 
 /// No record that an entry points to is dead; and after everything was compacted, each record is either that of a key, or
 /// dead.
-fn check_garbage(disk: &Disk, db: &Db, what: &str) {
+pub(crate) fn check_garbage(disk: &Disk, db: &Db, what: &str) {
     db.verify(VerifyOptions::new()).unwrap_or_else(|error| panic!("{what}: {error}"));
     let (dead, not_live) = dead_and_not_live(disk, db);
     assert!(dead <= not_live, "{what}: {dead} bytes are dead, but {not_live} have no entry");
@@ -32,24 +32,35 @@ fn dead_and_not_live(disk: &Disk, db: &Db) -> (u64, u64) {
         }
     }
     let headers = (disk.file_names(".vlog").len() * vlog::HEADER_LEN) as u64;
+    // A record that was collected says where it comes from.
+    let status = db.gc().status();
+    let collected = status.segments.iter().filter(|segment| segment.collected);
+    live += collected.map(|segment| (segment.records - segment.dead_records) * 8).sum::<u64>();
     let usage = db.size_on_disk();
     (usage.value_log_dead_bytes, usage.value_log_bytes - headers - live)
 }
 
-/// Overwrites and removals of large values, with flushes and a compaction.
+/// Collects whatever is known to be dead.
+pub(crate) fn collect(db: &Db) -> engine::GcReport {
+    db.gc().run_once(GcOptions::new().discard_ratio(0.01)).unwrap()
+}
+
+/// Overwrites and removals of large values, with flushes, a compaction and collections.
 fn churn(db: &Db, keyspace: &Keyspace) {
-    for round in 0..3 {
+    for round in 0..4 {
         for number in 0..6 {
-            put(keyspace, &format!("{number}"), &bytes(round * 10 + number, 3_000));
+            put(keyspace, &format!("{number}"), &bytes(round * 10 + number, 5_000));
         }
         keyspace.remove(format!("{round}")).unwrap();
         put_synced(db, keyspace, "synced", &bytes(round, 600));
         db.flush().unwrap();
+        collect(db);
     }
 }
 
-/// Before every change of files while deaths are found, announced, published and applied: whatever a crash leaves, no
-/// live value is dead, and after the next compaction no dead one is taken for live.
+/// Before every change of files while deaths are found, announced, published and applied, and while what is left is
+/// collected: whatever a crash leaves, no live value is dead, after the next compaction no dead one is taken for live, and
+/// the next collection does no harm.
 #[test]
 fn garbage_is_known_to_the_byte_after_a_crash_at_any_change() {
     let disk = Disk::new(40);
@@ -72,12 +83,17 @@ fn garbage_is_known_to_the_byte_after_a_crash_at_any_change() {
     db.compact(.., CompactOptions::new()).unwrap();
     disk.faults.clear_hook();
     assert!(db.size_on_disk().value_log_dead_bytes > 0, "nothing has died");
+    assert!(db.gc().status().collections > 0, "nothing was collected");
     check_garbage(&disk, &db, "the store itself");
     let images = std::mem::take(&mut *images.lock());
     println!("{} images", images.len());
     for (memory, what) in images {
         let disk = Disk::of(memory);
-        check_garbage(&disk, &disk.open(), &what);
+        let db = disk.open();
+        check_garbage(&disk, &db, &what);
+        collect(&db);
+        check_garbage(&disk, &db, &format!("{what}; collected"));
+        drop(db);
         let left = disk.after_power_loss();
         check_garbage(&left, &left.open(), &format!("{what}; and again"));
     }
