@@ -105,7 +105,7 @@ pub(crate) enum Step {
         reverse: bool,
     },
     /// Takes some items of a held iterator; the value of the last is read in a later step.
-    StepIterator(usize, usize),
+    MoveIterator(usize, usize),
     DropIterator(usize),
     /// Time passes.
     Wait(u64),
@@ -263,7 +263,7 @@ impl ReferenceStateMachine for Model {
             2 => (0..held).prop_map(Step::DropSnapshot),
             2 => (0..held, any::<bool>(), any::<bool>())
                 .prop_map(|(index, second, reverse)| Step::HoldIterator { index, second, reverse }),
-            4 => (0..iterators, 1..20usize).prop_map(|(index, count)| Step::StepIterator(index, count)),
+            4 => (0..iterators, 1..20usize).prop_map(|(index, count)| Step::MoveIterator(index, count)),
             1 => (0..iterators).prop_map(Step::DropIterator),
             2 => (1..20u64).prop_map(Step::Wait),
             3 => (prop_oneof![1..100u8, Just(1)], any::<bool>(), prop::bool::weighted(0.2))
@@ -294,7 +294,7 @@ impl ReferenceStateMachine for Model {
                 let at = state.snapshots[*index];
                 state.iterators.push(HeldIterator { at, second: *second, reverse: *reverse, taken: 0 });
             }
-            Step::StepIterator(index, count) if *index < state.iterators.len() => {
+            Step::MoveIterator(index, count) if *index < state.iterators.len() => {
                 state.iterators[*index].taken += count
             }
             Step::DropIterator(index) if *index < state.iterators.len() => drop(state.iterators.remove(*index)),
@@ -316,7 +316,7 @@ impl ReferenceStateMachine for Model {
             Step::ReadSnapshot { index, .. } | Step::DropSnapshot(index) | Step::HoldIterator { index, .. } => {
                 *index < state.snapshots.len()
             }
-            Step::StepIterator(index, _) | Step::DropIterator(index) => *index < state.iterators.len(),
+            Step::MoveIterator(index, _) | Step::DropIterator(index) => *index < state.iterators.len(),
             Step::PauseCollections => !state.paused,
             Step::ResumeCollections => state.paused,
             _ => true,

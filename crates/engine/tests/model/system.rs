@@ -330,7 +330,7 @@ impl System {
         *TRANSITIONS_RUN.lock().unwrap().entry(name_of(step)).or_default() += 1;
         match step {
             Step::Insert(write) => {
-                drop(self.db().write(self.batch(std::slice::from_ref(write), model.moment())).unwrap());
+                self.db().write(self.batch(std::slice::from_ref(write), model.moment())).unwrap();
             }
             Step::Batch(writes) => drop(self.db().write(self.batch(writes, model.moment())).unwrap()),
             Step::Txn { .. } => self.txn(model, step),
@@ -374,7 +374,7 @@ impl System {
                 };
                 self.iterators.push(HeldIter::begin(self.snapshots[*index].keyspace(&keyspace), *reverse));
             }
-            Step::StepIterator(index, count) => self.step_iterator(model, *index, *count),
+            Step::MoveIterator(index, count) => self.step_iterator(model, *index, *count),
             Step::DropIterator(index) => drop(self.iterators.remove(*index)),
             Step::Wait(_) => self.clock.set(model.now),
             Step::Collect { percent, find, dry } => self.collect(model, *percent, *find, *dry),
@@ -425,7 +425,7 @@ impl System {
         assert!(!report.already_running || !self.options.inline, "{report:?}");
         assert_eq!(report.interrupted, model.paused && !report.already_running, "{report:?}");
         self.asked.add(Jobs::of(self.db()).since(before));
-        if percent % 3 == 0 {
+        if percent.is_multiple_of(3) {
             self.check_late();
         }
     }
@@ -468,7 +468,7 @@ fn name_of(step: &Step) -> &'static str {
         Step::ReadSnapshot { .. } => "read-snapshot",
         Step::DropSnapshot(_) => "drop-snapshot",
         Step::HoldIterator { .. } => "hold-iterator",
-        Step::StepIterator(..) => "step-iterator",
+        Step::MoveIterator(..) => "step-iterator",
         Step::DropIterator(_) => "drop-iterator",
         Step::Wait(_) => "wait",
         Step::Collect { find: true, .. } => "find-and-collect",
