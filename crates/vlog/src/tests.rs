@@ -192,8 +192,7 @@ fn a_record_with_a_flag_of_a_newer_program_ends_nothing_silently() {
     let start = bytes.len();
     let key = base::InternalKeyRef::new(b"key", 1);
     let record = RecordHeader::of(0, key, base::EntryMeta::put(), b"").unwrap();
-    // Compressed: known to the tree, unknown here.
-    RecordHeader { flags: 0x20, ..record }.encode_with_key(key, &mut bytes);
+    RecordHeader { flags: 0x40, ..record }.encode_with_key(key, &mut bytes);
     let checksum = base::checksum::crc32_salted(header.checksum_start, &bytes[start..]);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     let path = segment_path(dir(), SegmentId(1));
