@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base::rng::Rng;
 use base::sync::Mutex;
-use engine::{CompactOptions, Db, GcOptions, GcStatus, Read};
+use engine::{CompactOptions, Db, GcOptions, GcStatus, Read, ScanOptions};
 use stress::content::bytes;
 use vfs::{CrashMode, Operation};
 
@@ -93,6 +93,10 @@ fn deaths_of_an_edit_that_is_lost_are_lost_with_it_whatever_is_collected() {
         let disk = Disk::of(memory);
         let db = disk.open();
         let before: Vec<_> = (0..12).map(|number| db.get(format!("{number}")).unwrap().map(Vec::from)).collect();
+        collect(&db);
+        for item in db.scan(ScanOptions::new().all_versions(true)) {
+            item.unwrap().value().unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
         let options = GcOptions::new().discard_ratio(0.01).find_garbage(true);
         db.gc().run_once(options).unwrap_or_else(|error| panic!("{what}: {error}"));
         for (number, value) in before.iter().enumerate() {
