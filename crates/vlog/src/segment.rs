@@ -394,8 +394,14 @@ impl Segment {
     fn judge(&self, position: u32, pointer: ValuePointer, bytes: Bytes, verify: bool) -> Result<FoundRecord<Bytes>> {
         let (header, start) = self.check(position, pointer, &bytes, verify)?;
         let bytes = match &self.header.cipher {
-            Some(cipher) => decrypted(cipher, position, &header, start, bytes)
-                .map_err(|error| Error::from(error.at(self.path.clone(), u64::from(position))))?,
+            Some(cipher) => {
+                let decrypted = decrypted(cipher, position, &header, start, bytes)
+                    .map_err(|error| Error::from(error.at(self.path.clone(), u64::from(position))))?;
+                if verify {
+                    self.meta_of(&header)?;
+                }
+                decrypted
+            }
             None => bytes,
         };
         Ok(FoundRecord { header, position, start, bytes })
@@ -429,7 +435,10 @@ impl Segment {
                 let (computed, stored) = (format!("{computed:#010x}"), format!("{stored:#010x}"));
                 return Err(self.wrong(position, "record checksum", computed, stored));
             }
-            self.meta_of(&header)?;
+            // Of a sealed record the tags come first: they tell a newer program from a forged byte.
+            if self.header.cipher.is_none() {
+                self.meta_of(&header)?;
+            }
         }
         Ok((header, start))
     }

@@ -140,11 +140,9 @@ fn what_cannot_be_stored_is_refused_and_nothing_is_written() {
     let fs = MemFs::new(1);
     let log = open(&fs, small());
     let long = vec![7; 65_536];
-    for (key, meta) in [
-        (&b""[..], EntryMeta::put()),
-        (&long[..], EntryMeta::put()),
-        (b"key", EntryMeta::of(EntryKind::Pointer)),
-    ] {
+    for (key, meta) in
+        [(&b""[..], EntryMeta::put()), (&long[..], EntryMeta::put()), (b"key", EntryMeta::of(EntryKind::Pointer))]
+    {
         let refused = log.append(0, InternalKeyRef::new(key, 1), meta, b"value").unwrap_err();
         assert!(matches!(refused, Error::InvalidArgument(_)), "{refused}");
     }
