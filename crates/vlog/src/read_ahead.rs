@@ -52,15 +52,15 @@ impl ReadAhead {
         was_slow: bool,
         clock: &dyn Clock,
     ) -> Self {
-        let runs = runs_of(records);
-        let mut ahead = Self { chunks: Vec::new(), is_slow: false, pays: false };
+        let (runs, records) = runs_of(records);
+        let saves_calls = 2 * runs.len() <= records && runs.iter().any(|run| run.segment.copies());
+        let mut ahead = Self { chunks: Vec::new(), is_slow: false, pays: saves_calls };
         let mut left = runs.iter();
         if was_slow {
             left.clone().for_each(Run::announce);
         }
         let (mut announced, mut began) = (was_slow, clock.monotonic());
         while let Some(run) = left.next() {
-            ahead.pays |= run.segment.copies();
             // What is mapped comes by itself once it is announced, and whoever waited here would only wait earlier.
             if ahead.is_slow && !run.segment.copies() {
                 continue;
@@ -78,8 +78,8 @@ impl ReadAhead {
         ahead
     }
 
-    /// Whether fetching together can have been faster than reading one by one: the disk was waited for, or segments are
-    /// read by calls. What is mapped and in memory is not worth knowing before.
+    /// Whether fetching together was faster than reading one by one is: the disk was waited for, or records shared calls.
+    /// What is in memory, and alone, is not worth knowing before.
     #[must_use]
     pub fn pays(&self) -> bool {
         self.pays
@@ -120,12 +120,14 @@ impl Run<'_> {
     }
 }
 
-/// The bytes to fetch, in file order. A pointer that leads nowhere is an error of its own read.
-fn runs_of<'a>(records: impl Iterator<Item = (&'a Segment, ValuePointer)>) -> Vec<Run<'a>> {
+/// The bytes to fetch, in file order, and how many records are in them. A pointer that leads nowhere is an error of its own
+/// read.
+fn runs_of<'a>(records: impl Iterator<Item = (&'a Segment, ValuePointer)>) -> (Vec<Run<'a>>, usize) {
     let place = |(segment, pointer): (&'a Segment, ValuePointer)| {
         segment.place_of(pointer).ok().map(|(_, range)| Run { segment, range })
     };
     let mut runs: Vec<Run<'_>> = records.filter_map(place).collect();
+    let records = runs.len();
     runs.sort_unstable_by_key(|run| (run.segment.id(), run.range.start));
     runs.dedup_by(|next, run| {
         let joins = next.segment.id() == run.segment.id() && next.range.start <= run.range.end + GAP_BYTES_MAX;
@@ -134,5 +136,5 @@ fn runs_of<'a>(records: impl Iterator<Item = (&'a Segment, ValuePointer)>) -> Ve
         }
         joins
     });
-    runs
+    (runs, records)
 }

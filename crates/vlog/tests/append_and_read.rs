@@ -13,7 +13,7 @@ mod support;
 use base::{EntryKind, EntryMeta, InternalKeyRef, SegmentId, ValueLogHead, ValuePointer};
 use support::{DIR, STORE, Sample, assert_all, entries_of, fill, names, open, small, written};
 use vfs::{AppendMode, MemFs};
-use vlog::{Error, IoMode, Options};
+use vlog::{Error, IoMode, Options, ReadAhead};
 
 fn every_mode() -> Vec<Options> {
     let mut all = Vec::new();
@@ -43,6 +43,32 @@ fn values_of_every_size_read_back_before_and_after_a_seal_in_every_mode() {
         assert_all(&log, &written);
         log.close().unwrap();
         assert_all(&open(&fs, options), &written);
+    }
+}
+
+#[test]
+fn records_are_fetched_together_where_they_share_calls_and_nowhere_else_in_memory() {
+    // A clock that stands still: no read takes long enough to have been the disk's.
+    let clock = base::clock::ManualClock::new(0);
+    for io_mode in [IoMode::Mapped, IoMode::Pread] {
+        let log =
+            open(&MemFs::new(1), Options { io_mode, segment_bytes: 1 << 20, segment_entries: 1 << 20, ..small() });
+        let written = fill(&log, 200, 1_000);
+        log.seal_all().unwrap();
+        let set = log.segments();
+        let ahead = |step: usize| {
+            let pointers = written.iter().rev().step_by(step).take(10).map(|(_, pointer)| *pointer);
+            let records = pointers.map(|pointer| (&**set.holder(pointer.segment).unwrap(), pointer));
+            let ahead = ReadAhead::fetch(records.clone(), false, &clock);
+            for (segment, pointer) in records {
+                let (near, alone) = (segment.read_near(pointer, Some(&ahead)), segment.read(pointer));
+                assert_eq!(near.unwrap(), alone.unwrap());
+            }
+            assert!(!ahead.is_slow());
+            ahead.pays()
+        };
+        assert_eq!(ahead(1), io_mode == IoMode::Pread, "neighbours");
+        assert!(!ahead(20), "each has a call of its own");
     }
 }
 

@@ -30,6 +30,27 @@ fn json_lines_keep_user_meta_and_bytes() {
 }
 
 #[test]
+fn large_values_are_compressed_where_import_is_told_to() {
+    let folder = Folder::new("large_values_are_compressed");
+    let text: String = (0..20).map(|number| format!("key{number}\t{}\n", "words and words ".repeat(500))).collect();
+    let bytes_of_values = |store: &str, options: &[&str]| -> u64 {
+        let arguments = [&["import", store, "--tsv", "-"], options].concat();
+        folder.ratel_with_input(arguments, text.as_bytes()).ends_with(0);
+        let files = std::fs::read_dir(folder.path(store).join("vlog")).unwrap().map(Result::unwrap);
+        let segments = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "vlog"));
+        segments.map(|file| file.metadata().unwrap().len()).sum()
+    };
+    let plain = bytes_of_values("plain", &[]);
+    for codec in ["snappy", "zstd", "adaptive"] {
+        assert!(bytes_of_values(codec, &["--value-compression", codec]) < plain / 5, "{codec}");
+        let read = folder.ratel(["scan", codec]).ends_with(0);
+        assert_eq!(read.text(), folder.ratel(["scan", "plain"]).ends_with(0).text());
+        folder.ratel(["verify", codec]).ends_with(0);
+    }
+    assert_eq!(bytes_of_values("none", &["--value-compression", "none"]), plain);
+}
+
+#[test]
 fn any_bytes_survive_the_way_through_text() {
     let folder = Folder::new("any_bytes_survive");
     let mut random = Random::new(7);

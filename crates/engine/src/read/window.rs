@@ -3,7 +3,7 @@
 //! The values of neighbouring keys stand anywhere in the value log. Read one by one, each waits for the disk, or is a call,
 //! before the next is known. A walk whose values are being asked for therefore steps ahead, a few items at first, and
 //! fetches what their pointers name at once. Where that pays it steps over twice as many the next time; where not, since
-//! all is mapped and in memory, it goes on item by item for a while before it tries again.
+//! all is in memory, it goes on item by item for a while before it tries again. Figures: docs/adr/0012-values-ahead.md.
 //!
 //! Invariants
 //! 1. Of the cursor below, either what comes next is noted here, or it stands on the item that was given last.

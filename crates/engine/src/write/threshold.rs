@@ -2,7 +2,8 @@
 //!
 //! Fixed, a write reads two words that nobody changes. Adaptive, it also counts its values' lengths in a histogram; every
 //! [`SIZES_BEFORE_UPDATE`] of them whoever counts the last one takes the percentile anew and halves all counts, so that
-//! older lengths weigh less and less. Badger's `VLogPercentile` does the first half of that and never forgets.
+//! older lengths weigh less and less. Badger's `VLogPercentile` does the first half of that and never forgets. See
+//! docs/adr/0013-what-large-values-cost.md.
 //!
 //! Invariants
 //! 1. The length is never under the floor, which is `value_threshold`, and never over the limit of values in the tree,
