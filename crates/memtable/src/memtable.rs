@@ -125,13 +125,14 @@ impl Memtable {
         self.inner.list.first().0.is_none()
     }
 
-    /// Bytes that entries take, keys, links and padding included. Exact; what is reserved but not inserted does not count.
+    /// Bytes that entries take: keys, links, padding and index. Exact; what is reserved but not inserted does not count. The
+    /// index is charged as it grows: the inserts that fill the memtable may pass its capacity by some blocks of it.
     #[must_use]
     pub fn used_bytes(&self) -> usize {
         self.inner.list.used_bytes()
     }
 
-    /// Most bytes that entries may take.
+    /// Most bytes that entries may take, and beyond which nothing can be reserved.
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {
         self.inner.capacity_bytes
