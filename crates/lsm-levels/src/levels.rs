@@ -104,6 +104,19 @@ impl Levels {
         Ok((levels, recovery))
     }
 
+    /// Makes durable what [`open`](Self::open) has read, before anything else is written: the last edit was perhaps never
+    /// synced, and whoever acts on it would otherwise have acted on what a power loss takes back. Its torn tail goes.
+    ///
+    /// # Errors
+    /// When the manifest cannot be cut or synced.
+    pub fn settle_manifest(&self, recovery: &ManifestRecovery) -> Result<()> {
+        // A fresh manifest holds all of it, synced.
+        if recovery.clean_shutdown || self.manifest.lock().writer.is_some() {
+            return Ok(());
+        }
+        Ok(wal::truncate_log(&self.vfs, &recovery.path, recovery.end)?)
+    }
+
     /// The id of the store whose tree, not encrypted, is in a directory; `None` where there is no tree or its manifest tells
     /// nothing.
     ///

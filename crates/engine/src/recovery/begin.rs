@@ -21,6 +21,9 @@ impl Opening {
     /// From here on files are written.
     pub(super) fn begin_writing(self, mut parts: Parts) -> Result<Arc<Store>> {
         let salvages = self.options.recovery_mode == RecoveryMode::SkipCorrupt && parts.report.dropped_bytes() > 0;
+        if let Some(manifest) = &parts.manifest {
+            parts.levels.settle_manifest(manifest)?;
+        }
         self.end_logs(&parts)?;
         parts.value_log.finish_recovery()?;
         if let Some(manifest) = &parts.manifest {
