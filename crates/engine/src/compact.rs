@@ -255,10 +255,9 @@ impl ValueDeaths for Store {
         Ok(self.prepare_deaths(ticket, deaths)?)
     }
 
-    fn apply(&self, ticket: u64) -> Result<(), lsm_levels::BoxError> {
-        self.value_log.apply_deaths(&[ticket]).map_err(Error::from)?;
-        self.workers.wake_collector();
-        Ok(())
+    fn apply(&self, ticket: u64) -> Result<bool, lsm_levels::BoxError> {
+        self.note_deaths(&[ticket])?;
+        Ok(false)
     }
 
     fn clear(&self, ticket: u64) -> Result<(), lsm_levels::BoxError> {

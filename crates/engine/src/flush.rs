@@ -23,14 +23,20 @@ use crate::workers::Job;
 use crate::write::sync::LogPosition;
 use crate::{Error, ErrorKind, Result};
 
+/// Deaths of no more edits than this wait until they are made durable: each is read again after a crash.
+const NOTED_TICKETS_MAX: usize = 32;
+
 impl Store {
     /// Does one piece of the flusher's work; `false` if there is none.
     pub(crate) fn flush_step(&self) -> Result<bool> {
         if self.health.cause().is_some() {
             return Ok(false);
         }
-        let worked =
-            self.flush_oldest()? || self.seal_segment()? || self.take_up_deaths()? || self.remove_unneeded_logs()?;
+        let worked = self.flush_oldest()?
+            || self.seal_segment()?
+            || self.take_up_deaths()?
+            || self.settle_due_deaths()?
+            || self.remove_unneeded_logs()?;
         if worked {
             self.workers.note_success(Job::Flush);
         }
@@ -38,7 +44,7 @@ impl Store {
     }
 
     /// Seals a full segment; `false` if there is none. From then on it can be collected.
-    fn seal_segment(&self) -> Result<bool> {
+    pub(crate) fn seal_segment(&self) -> Result<bool> {
         let sealed = self.value_log.seal_full()?;
         if sealed {
             self.workers.wake_collector();
@@ -108,8 +114,11 @@ impl Store {
         let ticket = self
             .apply_with_deaths(edit, &flushed.deaths)
             .inspect_err(|_| self.levels.discard_tables(&flushed.tables))?;
+        // Whoever sees the memtables gone finds the ticket.
+        let mut unapplied = self.unapplied_tickets.lock();
         self.install(keyspace, |view| without_memtables(view, memtables, self.version_of(keyspace)));
-        self.unapplied_tickets.lock().extend(ticket);
+        unapplied.extend(ticket);
+        drop(unapplied);
         self.commit_state.lock().order.raise_ceiling(ceiling);
         add(&self.counters.flushes, 1);
         self.update_pace();
@@ -183,15 +192,40 @@ impl Store {
 
     /// Notes as dead what edits that stand have named; `false` if there is nothing.
     pub(crate) fn take_up_deaths(&self) -> Result<bool> {
-        let tickets = self.unapplied_tickets.lock().clone();
+        // Held meanwhile: noted by another too, a ticket could be cleared before this has read its list.
+        let mut tickets = self.unapplied_tickets.lock();
         if tickets.is_empty() {
             return Ok(false);
         }
-        self.value_log.apply_deaths(&tickets)?;
-        self.workers.wake_collector();
-        self.unapplied_tickets.lock().retain(|ticket| !tickets.contains(ticket));
-        self.levels.tickets_applied(&tickets);
+        self.note_deaths(&tickets)?;
+        tickets.clear();
         Ok(true)
+    }
+
+    /// Has the value log count what tickets announced, in memory: writing its dead sets costs a sync for each segment, and
+    /// those of segments that are soon collected need not be written at all. The tickets stay live until then.
+    pub(crate) fn note_deaths(&self, tickets: &[u64]) -> Result<()> {
+        self.value_log.note_deaths(tickets)?;
+        self.noted_tickets.lock().extend_from_slice(tickets);
+        self.workers.wake_collector();
+        self.workers.wake_flusher();
+        Ok(())
+    }
+
+    /// Settles noted deaths once that costs a sync for each ticket or less; `false` if it is not worth it yet.
+    fn settle_due_deaths(&self) -> Result<bool> {
+        let tickets = self.noted_tickets.lock().len();
+        let due = tickets > 0 && tickets >= self.value_log.unsettled_segments().min(NOTED_TICKETS_MAX);
+        if due { self.settle_noted_deaths().map(|()| true) } else { Ok(false) }
+    }
+
+    /// Makes durable what tickets announced, so that the next edit clears them.
+    fn settle_noted_deaths(&self) -> Result<()> {
+        let tickets = self.noted_tickets.lock().clone();
+        self.value_log.settle_deaths()?;
+        self.noted_tickets.lock().retain(|ticket| !tickets.contains(ticket));
+        self.levels.tickets_applied(&tickets);
+        Ok(())
     }
 
     /// At the end of a run: after a clean one nobody looks for values without an entry.
@@ -201,7 +235,7 @@ impl Store {
             self.unapplied_tickets.lock().extend(ticket);
         }
         self.take_up_deaths()?;
-        Ok(())
+        self.settle_noted_deaths()
     }
 
     /// Writes an edit that stands for itself, and takes up what it clears.

@@ -60,6 +60,8 @@ pub(crate) struct Store {
     pub(crate) values_without_entry: Mutex<Vec<ValuePointer>>,
     /// Tickets of deaths that stand in the manifest and that the value log could not take up yet.
     pub(crate) unapplied_tickets: Mutex<Vec<u64>>,
+    /// Tickets of deaths that the value log has noted and not made durable yet.
+    pub(crate) noted_tickets: Mutex<Vec<u64>>,
     pub(crate) garbage: Garbage,
     pub(crate) gc_pace: GcPace,
     pub(crate) compactions_running: AtomicU64,

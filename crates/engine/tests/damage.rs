@@ -236,8 +236,8 @@ impl Intact {
             None => (damage.floor..=COMMITS).collect(),
         };
         if let Err(error) = self.go_on(image, damage, &mut candidates) {
-            // Hint files are needed to write only.
-            assert!(shown.is_none() || damage.is_of("hint"), "what can be read cannot be written to: {error}");
+            let is_for_writing = damage.is_of("hint") || damage.is_of("deaths");
+            assert!(shown.is_none() || is_for_writing, "what can be read cannot be written to: {error}");
             check_error(&error, damage);
         }
     }

@@ -125,8 +125,9 @@ impl Levels {
         drop(claim);
         install();
         self.clear_tickets(deaths, &applied);
-        if let Some(ticket) = ticket {
-            deaths.apply(ticket).map_err(|source| Error::DeathsNotApplied { ticket, source })?;
+        if let Some(ticket) = ticket
+            && deaths.apply(ticket).map_err(|source| Error::DeathsNotApplied { ticket, source })?
+        {
             self.tickets_applied(&[ticket]);
         }
         Ok(stats)

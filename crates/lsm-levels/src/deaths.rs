@@ -16,8 +16,9 @@ pub trait ValueDeaths: Send + Sync {
     /// Writes the list and syncs it.
     fn prepare(&self, ticket: u64, deaths: &[ValuePointer]) -> Result<(), BoxError>;
 
-    /// Counts the listed values as dead. May be called again for the same ticket.
-    fn apply(&self, ticket: u64) -> Result<(), BoxError>;
+    /// Counts the listed values as dead. May be called again for the same ticket. Returns whether that is durable: if not,
+    /// the ticket stays until [`Levels::tickets_applied`](crate::Levels::tickets_applied) says that it is.
+    fn apply(&self, ticket: u64) -> Result<bool, BoxError>;
 
     /// Deletes the list.
     fn clear(&self, ticket: u64) -> Result<(), BoxError>;

@@ -184,8 +184,8 @@ impl ValueDeaths for Witness {
         self.note("prepare", format!("{ticket}: {} dead", deaths.len()))
     }
 
-    fn apply(&self, ticket: u64) -> Result<(), BoxError> {
-        self.note("apply", ticket.to_string())
+    fn apply(&self, ticket: u64) -> Result<bool, BoxError> {
+        self.note("apply", ticket.to_string()).map(|()| true)
     }
 
     fn clear(&self, ticket: u64) -> Result<(), BoxError> {

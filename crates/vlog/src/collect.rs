@@ -323,6 +323,8 @@ impl ValueLog {
         })?;
         let mut current = self.current.lock();
         *current = Arc::new(current.with(ids, added));
+        drop(current);
+        self.unsettled.lock().retain(|id, _| !ids.contains(id));
         Ok(())
     }
 

@@ -65,6 +65,53 @@ impl ValueLog {
         self.apply_lists(tickets, &live_tickets)
     }
 
+    /// As [`apply_deaths`](Self::apply_deaths), but in memory: cheap, and at once counted, read by collections and seen by
+    /// [`dead_set`](Self::dead_set). The tickets stay live until [`settle_deaths`](Self::settle_deaths) has made it durable:
+    /// after a crash the next open applies them again.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] where a list or a dead set is missing or damaged, [`Error::Vfs`] where the system could not
+    /// read; it may be tried again.
+    pub fn note_deaths(&self, tickets: &[u64]) -> Result<()> {
+        self.check_writable()?;
+        let live_tickets = self.dying.lock();
+        self.settle_doubtful()?;
+        let dead = self.read_lists(tickets, &live_tickets)?;
+        let set = self.segments();
+        for (id, records) in self.places_of(&dead)? {
+            let Some(segment) = set.segment(id) else { continue };
+            let mut dead = self.load_dead_set(segment)?;
+            if dead.add(&records) > 0 {
+                segment.tally().note_dead(&dead);
+                self.unsettled.lock().insert(id, dead);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was noted. Each segment's set is written once, however many tickets that were; those of segments
+    /// that were collected meanwhile need not be written at all.
+    ///
+    /// # Errors
+    /// [`Error::Vfs`] where the system could not write; it may be tried again.
+    pub fn settle_deaths(&self) -> Result<()> {
+        self.check_writable()?;
+        let _live_tickets = self.dying.lock();
+        self.settle_noted()
+    }
+
+    /// Segments of which deaths are noted that [`settle_deaths`](Self::settle_deaths) has yet to write.
+    #[must_use]
+    pub fn unsettled_segments(&self) -> usize {
+        self.unsettled.lock().len()
+    }
+
+    /// The caller holds the lock of `dying`.
+    fn settle_noted(&self) -> Result<()> {
+        let noted = self.unsettled.lock().keys().map(|id| (*id, Vec::new())).collect();
+        self.kill(noted)
+    }
+
     /// Removes the lists of these tickets, which nothing names any more. A list that comes back after a power loss is
     /// an orphan.
     ///
@@ -100,6 +147,7 @@ impl ValueLog {
     pub fn mark_alive(&self, alive: &[ValuePointer]) -> Result<()> {
         self.check_writable()?;
         let _live_tickets = self.dying.lock();
+        self.settle_noted()?;
         let set = self.segments();
         for (id, records) in self.places_of(alive)? {
             let Some(segment) = set.segment(id) else { continue };
@@ -189,12 +237,17 @@ impl ValueLog {
     }
 
     /// The caller holds the lock of `dying`.
-    pub(crate) fn apply_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<()> {
+    pub(crate) fn apply_lists(&self, tickets: &[u64], live_tickets: &BTreeSet<u64>) -> Result<()> {
+        let dead = self.read_lists(tickets, live_tickets)?;
+        self.kill(self.places_of(&dead)?)
+    }
+
+    fn read_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<Vec<ValuePointer>> {
         let mut dead = Vec::new();
         for ticket in tickets {
             death_list::read(&*self.vfs, &self.dir, self.options.of_store(), *ticket, &mut dead)?;
         }
-        self.kill(self.places_of(&dead)?)
+        Ok(dead)
     }
 
     /// Where the records of pointers stand now. One whose segment is gone, or that its new segment does not hold, was
@@ -216,11 +269,13 @@ impl ValueLog {
         self.settle_doubtful()?;
         let set = self.segments();
         let mut dead_sets: Vec<(&Segment, DeadSet)> = Vec::new();
-        for (id, records) in deaths.iter().filter(|(_, records)| !records.is_empty()) {
+        let is_noted = |id: &SegmentId| self.unsettled.lock().contains_key(id);
+        for (id, records) in deaths.iter().filter(|(id, records)| !records.is_empty() || is_noted(id)) {
             let Some(segment) = set.segment(*id) else { continue };
             let mut dead = self.load_dead_set(segment)?;
             // What is there and not noted was written by a try that failed behind it.
-            if dead.add(records) > 0 || dead.records() != segment.tally().dead_records.load(Ordering::Relaxed) {
+            let known = segment.tally().dead_records.load(Ordering::Relaxed);
+            if dead.add(records) > 0 || is_noted(id) || dead.records() != known {
                 dead.write(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
             }
             dead_sets.push((segment, dead));
@@ -233,7 +288,9 @@ impl ValueLog {
         for (segment, dead) in &dead_sets {
             segment.tally().note_dead_set(dead);
         }
-        self.note_first_dead_sets(&dead_sets)
+        self.note_first_dead_sets(&dead_sets)?;
+        self.unsettled.lock().retain(|id, _| !dead_sets.iter().any(|(segment, _)| segment.id() == *id));
+        Ok(())
     }
 
     /// Has the manifest say which sealed segments have a dead set, so that a missing one is noticed.

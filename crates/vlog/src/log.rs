@@ -6,7 +6,7 @@
 //! under the first six: under `writer` only appends and rolls, under the others only background work, for which no append
 //! waits but a roll whose leased ids have run out.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -47,6 +47,8 @@ pub struct ValueLog {
     pub(crate) dying: Mutex<BTreeSet<u64>>,
     /// Everything before this position is durable.
     pub(crate) synced: PackedHead,
+    /// Dead sets that know more than their files. Changed under the lock of `dying` alone.
+    pub(crate) unsettled: Mutex<BTreeMap<SegmentId, DeadSet>>,
     pub(crate) lease: Lease,
     pub(crate) failure: Failure,
     pub(crate) roll_bytes: AtomicU64,
@@ -179,6 +181,9 @@ impl ValueLog {
     }
 
     pub(crate) fn load_dead_set(&self, segment: &Segment) -> Result<DeadSet> {
+        if let Some(noted) = self.unsettled.lock().get(&segment.id()) {
+            return Ok(noted.clone());
+        }
         match DeadSet::read(&*self.vfs, &self.dir, self.options.of_store(), segment.header())? {
             Some(set) => Ok(set),
             None if segment.tally().has_dead_set.load(Ordering::Acquire) => {

@@ -103,6 +103,7 @@ impl ValueLog {
             sealing: Mutex::default(),
             dying: Mutex::new(input.live_tickets.iter().copied().collect()),
             synced: PackedHead::default(),
+            unsettled: Mutex::default(),
             lease: Lease::new(next, next),
             failure: Failure::default(),
             roll_bytes,

@@ -22,10 +22,15 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Notes the dead set that stands now.
-    pub(crate) fn note_dead_set(&self, dead: &DeadSet) {
+    /// Notes what is dead now.
+    pub(crate) fn note_dead(&self, dead: &DeadSet) {
         self.dead_records.store(dead.records(), Ordering::Relaxed);
         self.dead_bytes.store(dead.bytes(), Ordering::Relaxed);
+    }
+
+    /// Notes the dead set that stands now, on disk too.
+    pub(crate) fn note_dead_set(&self, dead: &DeadSet) {
+        self.note_dead(dead);
         self.has_dead_set.store(true, Ordering::Release);
     }
 

@@ -88,6 +88,70 @@ fn a_live_ticket_is_applied_at_open_and_one_that_is_not_is_dropped() {
 }
 
 #[test]
+fn noted_deaths_count_at_once_and_are_written_once_when_they_are_settled() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, written());
+    let all = pointers(&log, 6);
+    (1..=3).for_each(|ticket| {
+        log.prepare_deaths(ticket, &all[ticket as usize..=ticket as usize]).unwrap();
+        log.note_deaths(&[ticket]).unwrap();
+    });
+    let noted = log.dead_set(SegmentId(1)).unwrap();
+    assert_eq!(noted.offsets(), [all[1], all[2], all[3]].map(|pointer| pointer.offset));
+    assert_eq!(log.statistics()[0].dead_bytes, noted.bytes());
+    assert_eq!(log.unsettled_segments(), 1);
+    assert!(!names(&fs).contains(&"000001.dead".to_owned()));
+
+    // Lost with the power before that, they are applied again: their tickets live.
+    log.sync().unwrap();
+    let image = fs.crash_image(CrashMode::DropUnsynced, 1);
+    let input = RecoveryInput { live_tickets: &[1, 2, 3], ..RecoveryInput::default() };
+    let (again, _) = begin_with(&image, written(), input).unwrap();
+    again.finish_recovery().unwrap();
+    assert_eq!(again.dead_set(SegmentId(1)).unwrap(), noted);
+
+    log.settle_deaths().unwrap();
+    assert_eq!(log.unsettled_segments(), 0);
+    log.clear_deaths(&[1, 2, 3]).unwrap();
+    let image = fs.crash_image(CrashMode::DropUnsynced, 1);
+    let (again, _) = begin_with(&image, written(), RecoveryInput::default()).unwrap();
+    again.finish_recovery().unwrap();
+    assert_eq!(again.dead_set(SegmentId(1)).unwrap(), noted);
+
+    fs.remove_file(&path("000001.dead")).unwrap();
+    log.settle_deaths().unwrap();
+    assert!(!names(&fs).contains(&"000001.dead".to_owned()), "nothing was left to settle");
+}
+
+#[test]
+fn what_a_repair_revives_of_noted_deaths_lives_and_the_rest_stays_dead() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, written());
+    let all = pointers(&log, 5);
+    log.prepare_deaths(1, &all[..3]).unwrap();
+    log.note_deaths(&[1]).unwrap();
+    log.mark_alive(&all[1..2]).unwrap();
+    log.settle_deaths().unwrap();
+    drop(log);
+    let log = open(&fs, written());
+    assert_eq!(log.dead_set(SegmentId(1)).unwrap().offsets(), [all[0], all[2]].map(|pointer| pointer.offset));
+}
+
+#[test]
+fn noted_deaths_of_segments_that_are_collected_are_never_written() {
+    let fs = MemFs::new(1);
+    let log = open(&fs, written());
+    let all = pointers(&log, 5);
+    log.seal_all().unwrap();
+    log.prepare_deaths(1, &all).unwrap();
+    log.note_deaths(&[1]).unwrap();
+    let collection = support::collect(&log, &[SegmentId(1)]);
+    assert_eq!((collection.records, collection.segment), (0, None));
+    log.settle_deaths().unwrap();
+    assert!(!names(&fs).iter().any(|name| name.ends_with(".dead")), "{:?}", names(&fs));
+}
+
+#[test]
 fn deaths_in_a_segment_that_is_still_open_survive_its_seal() {
     let fs = MemFs::new(1);
     let log = open(&fs, written());

@@ -108,6 +108,10 @@ impl Store {
         if options.find_garbage && !options.dry_run && !is_held_back() {
             self.find_garbage()?;
         }
+        if !options.dry_run {
+            // Full segments that the flusher has yet to seal.
+            while self.seal_segment()? {}
+        }
         // What comes later is left to the next call, or this one might never end.
         let newest = self.value_log.statistics().iter().map(|of| of.segment).max();
         let unpaced = |_| ControlFlow::Continue(());
@@ -223,6 +227,7 @@ impl Store {
                 self.compact_range(keyspace, &Bounds::of_range(&..))?;
             }
         }
+        self.take_up_deaths()?;
         // What was surmised and not found is not there, or a reader keeps it.
         let found = self.counters.value_bytes_died.load(Ordering::Relaxed) - found_before;
         self.garbage.note_found(surmised.saturating_sub(found));

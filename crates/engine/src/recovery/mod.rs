@@ -228,6 +228,7 @@ impl Opening {
             live_logs: Mutex::new(live_logs),
             values_without_entry: Mutex::new(Vec::new()),
             unapplied_tickets: Mutex::new(Vec::new()),
+            noted_tickets: Mutex::new(Vec::new()),
             garbage: Garbage::default(),
             gc_pace: GcPace::default(),
             compactions_running: AtomicU64::new(0),

@@ -46,7 +46,7 @@ pub(crate) fn steps() -> Vec<Step> {
     let (os, sync) = (Step::Commit(Durability::Os), Step::Commit(Durability::Sync));
     let mut steps =
         vec![os, sync, os, Flush, os, os, Sync, Flush, os, Wide, Wide, Wide, os, sync, Compact, Collect, os, Drop];
-    steps.extend([os, os, Flush, Collect, os, Close, os, Sync, Drop, os, Close]);
+    steps.extend([os, os, Flush, Flush, Collect, os, Close, os, Sync, Drop, os, Close]);
     steps
 }
 

@@ -147,9 +147,9 @@ impl ValueDeaths for Graveyard {
         Ok(())
     }
 
-    fn apply(&self, ticket: u64) -> std::result::Result<(), BoxError> {
+    fn apply(&self, ticket: u64) -> std::result::Result<bool, BoxError> {
         self.applied.lock().unwrap().push(ticket);
-        Ok(())
+        Ok(true)
     }
 
     fn clear(&self, ticket: u64) -> std::result::Result<(), BoxError> {

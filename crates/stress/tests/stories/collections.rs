@@ -8,7 +8,7 @@ use base::rng::Rng;
 use base::sync::Mutex;
 use engine::{CompactOptions, Db, GcOptions, GcStatus, Read, ScanOptions};
 use stress::content::bytes;
-use vfs::{CrashMode, Operation};
+use vfs::{CrashMode, MemFs, Operation};
 
 use crate::common::{Disk, ends_with, fill, keyspace, put, put_synced, value_of};
 use crate::values::{check_garbage, collect};
@@ -56,6 +56,8 @@ fn a_death_is_noted_only_once_no_view_reaches_the_value() {
     db.flush().unwrap();
     assert_eq!(versions(&db, "key"), 2);
     db.compact(.., CompactOptions::new()).unwrap();
+    put(&default, "another", b"has the flusher look");
+    db.flush().unwrap();
     assert_eq!(std::mem::take(&mut *noted.lock()), [1], "versions that a reader finds when a compaction notes deaths");
     disk.faults.clear_hook();
 }
@@ -73,42 +75,78 @@ fn deaths_of_an_edit_that_is_lost_are_lost_with_it_whatever_is_collected() {
     db.flush().unwrap();
     roll(&disk, &db, "first");
     db.sync().unwrap();
+    let images = images_while(&disk, &[CrashMode::DropUnsynced, CrashMode::Random, CrashMode::KeepAll], || {
+        for number in (0..12).step_by(2) {
+            default.remove(format!("{number}")).unwrap();
+        }
+        db.flush().unwrap();
+        db.compact(.., CompactOptions::new()).unwrap();
+        assert!(!collect(&db).segments.is_empty(), "nothing was collected");
+    });
+    for (memory, what) in images {
+        collect_and_compare(Disk::of(memory), &what);
+    }
+}
+
+/// A program is killed before it has synced the edit. The next one reads it all the same, and then the power goes, which
+/// takes the edit back: nothing that was done in between may stand on it.
+#[test]
+fn deaths_of_an_edit_that_was_read_but_never_synced_count_only_once_it_is() {
+    let disk = Disk::new(83);
+    let db = disk.open();
+    let default = keyspace(&db, "default");
+    for number in 0..12 {
+        put_synced(&db, &default, &format!("{number}"), &bytes(number, 3_000));
+    }
+    db.flush().unwrap();
+    roll(&disk, &db, "first");
+    db.sync().unwrap();
+    let killed = images_while(&disk, &[CrashMode::KeepAll], || {
+        for number in (0..12).step_by(2) {
+            default.remove(format!("{number}")).unwrap();
+        }
+        db.flush().unwrap();
+        db.compact(.., CompactOptions::new()).unwrap();
+    });
+    for (memory, killed) in killed {
+        let disk = Disk::of(memory);
+        for (memory, lost) in images_while(&disk, &[CrashMode::DropUnsynced], || drop(disk.open())) {
+            collect_and_compare(Disk::of(memory), &format!("{killed}; {lost}"));
+        }
+    }
+}
+
+/// What a power loss leaves in each mode, at each change of a file.
+fn images_while(disk: &Disk, modes: &'static [CrashMode], work: impl FnOnce()) -> Vec<(MemFs, String)> {
     let images = Arc::new(Mutex::new(Vec::new()));
     let (memory, taken) = (disk.memory.clone(), Arc::clone(&images));
     disk.faults.on_mutation(move |record| {
-        for (mode, seed) in
-            [CrashMode::DropUnsynced, CrashMode::Random, CrashMode::KeepAll].into_iter().zip(record.number..)
-        {
-            taken.lock().push((memory.crash_image(mode, seed), format!("{mode:?}, seed {seed}, before {record}")));
+        for (mode, seed) in modes.iter().zip(record.number..) {
+            taken.lock().push((memory.crash_image(*mode, seed), format!("{mode:?}, seed {seed}, before {record}")));
         }
     });
-    for number in (0..12).step_by(2) {
-        default.remove(format!("{number}")).unwrap();
-    }
-    db.flush().unwrap();
-    db.compact(.., CompactOptions::new()).unwrap();
-    assert!(!collect(&db).segments.is_empty(), "nothing was collected");
+    work();
     disk.faults.clear_hook();
-    for (memory, what) in std::mem::take(&mut *images.lock()) {
-        let disk = Disk::of(memory);
-        let db = disk.open();
-        let before: Vec<_> = (0..12).map(|number| db.get(format!("{number}")).unwrap().map(Vec::from)).collect();
-        collect(&db);
-        for item in db.scan(ScanOptions::new().all_versions(true)) {
-            item.unwrap().value().unwrap_or_else(|error| panic!("{what}: {error}"));
-        }
-        let options = GcOptions::new().discard_ratio(0.01).find_garbage(true);
-        db.gc().run_once(options).unwrap_or_else(|error| panic!("{what}: {error}"));
-        for (number, value) in before.iter().enumerate() {
-            let whole = bytes(number as u64, 3_000);
-            assert!(
-                value.as_ref().is_none_or(|value| *value == whole) && (value.is_some() || number % 2 == 0),
-                "{what}"
-            );
-            assert_eq!(value_of(&keyspace(&db, "default"), &format!("{number}")), *value, "{what}: key {number}");
-        }
-        check_garbage(&disk, &db, &what);
+    std::mem::take(&mut *images.lock())
+}
+
+/// Opens what a crash has left of twelve values, of which the even ones were removed, and collects all there is: what was
+/// there before is there, and nothing else.
+fn collect_and_compare(disk: Disk, what: &str) {
+    let db = disk.open();
+    let before: Vec<_> = (0..12).map(|number| db.get(format!("{number}")).unwrap().map(Vec::from)).collect();
+    collect(&db);
+    for item in db.scan(ScanOptions::new().all_versions(true)) {
+        item.unwrap().value().unwrap_or_else(|error| panic!("{what}: {error}"));
     }
+    let options = GcOptions::new().discard_ratio(0.01).find_garbage(true);
+    db.gc().run_once(options).unwrap_or_else(|error| panic!("{what}: {error}"));
+    for (number, value) in before.iter().enumerate() {
+        let whole = bytes(number as u64, 3_000);
+        assert!(value.as_ref().is_none_or(|value| *value == whole) && (value.is_some() || number % 2 == 0), "{what}");
+        assert_eq!(value_of(&keyspace(&db, "default"), &format!("{number}")), *value, "{what}: key {number}");
+    }
+    check_garbage(&disk, &db, what);
 }
 
 /// A log is kept for an idle keyspace. What it points to was flushed, and collected since; nothing replays those entries.

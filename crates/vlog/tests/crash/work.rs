@@ -79,7 +79,7 @@ impl Work<'_> {
         }
     }
 
-    /// The life of a death ticket: prepared, named by an edit, applied at once or later, cleared by another edit, removed.
+    /// The life of a death ticket: prepared, named by an edit, noted or applied at once or later, cleared by another edit, removed.
     fn kill(&self) {
         let synced = self.log.synced();
         let mut dying = self.known(|known| known.readable());
@@ -94,8 +94,10 @@ impl Work<'_> {
             known.deaths.insert(ticket, dying);
             known.live.insert(ticket);
         });
-        if self.below(3) > 0 {
-            self.apply(&[ticket]);
+        match self.below(3) {
+            0 => {}
+            1 => self.log.note_deaths(&[ticket]).unwrap(),
+            _ => self.apply(&[ticket]),
         }
     }
 
@@ -105,7 +107,12 @@ impl Work<'_> {
     }
 
     fn apply(&self, tickets: &[u64]) {
-        self.log.apply_deaths(tickets).unwrap();
+        if self.below(2) == 0 {
+            self.log.note_deaths(tickets).unwrap();
+            self.log.settle_deaths().unwrap();
+        } else {
+            self.log.apply_deaths(tickets).unwrap();
+        }
         tickets.iter().for_each(|ticket| self.known(|known| known.apply(*ticket)));
         if self.below(2) == 0 {
             self.log.clear_deaths(tickets).unwrap();
