@@ -122,6 +122,33 @@ impl Table {
     }
 }
 
+/// Items that are looked up together.
+const GATHER: usize = 16;
+
+/// The numbers of places, those of one table after those of the one before: a counting sort.
+fn by_table(places: &[(u32, u32)]) -> Vec<u32> {
+    let mut starts = [0u32; TABLES + 1];
+    for (table, _) in places {
+        if let Some(count) = starts.get_mut(*table as usize + 1) {
+            *count += 1;
+        }
+    }
+    let mut sum = 0;
+    for start in &mut starts {
+        sum += *start;
+        *start = sum;
+    }
+    let mut numbers = vec![0; places.len()];
+    for (number, (table, _)) in (0..).zip(places) {
+        let Some(start) = starts.get_mut(*table as usize) else { continue };
+        if let Some(to) = numbers.get_mut(*start as usize) {
+            *to = number;
+        }
+        *start += 1;
+    }
+    numbers
+}
+
 impl Keydir for HashKeydir {
     /// The next table.
     type Cursor = usize;
@@ -164,36 +191,23 @@ impl Keydir for HashKeydir {
     /// Table by table, each of which is at hand then: one after the other, keys in no order would miss the processor's caches
     /// several times each.
     fn offer_all(&mut self, batch: &Batch, mut done: impl FnMut(&KeydirEntry, Offer)) {
-        let places: Vec<(usize, u32)> = batch.iter().map(|(key, _)| self.place(key)).collect();
-        // A counting sort: where the numbers of each table start, and then the numbers.
-        let mut starts = [0u32; TABLES + 1];
-        for (table, _) in &places {
-            if let Some(count) = starts.get_mut(table + 1) {
-                *count += 1;
+        let places: Vec<(u32, u32)> =
+            batch.iter().map(|(key, _)| self.place(key)).map(|(t, h)| (t as u32, h)).collect();
+        let order = by_table(&places);
+        for numbers in order.chunks(GATHER) {
+            // Looked up at once, so that the processor waits for them together.
+            let gathered = numbers.iter().filter_map(|number| {
+                let number = *number as usize;
+                Some((batch.get(number)?, *places.get(number)?))
+            });
+            let mut items = [None; GATHER];
+            items.iter_mut().zip(gathered).for_each(|(to, from)| *to = Some(from));
+            for ((key, entry), (table, hash)) in items.into_iter().flatten() {
+                let Some(table) = self.tables.get_mut(table as usize) else { continue };
+                let offer = table.offer(hash, key, entry);
+                self.len += usize::from(offer == Offer::Added);
+                done(&entry, offer);
             }
-        }
-        let mut sum = 0;
-        for start in &mut starts {
-            sum += *start;
-            *start = sum;
-        }
-        let mut numbers = vec![0u32; places.len()];
-        for (number, (table, _)) in (0u32..).zip(&places) {
-            let Some(start) = starts.get_mut(*table) else { continue };
-            if let Some(to) = numbers.get_mut(*start as usize) {
-                *to = number;
-            }
-            *start += 1;
-        }
-        for number in numbers {
-            let (Some((key, entry)), Some((table, hash))) = (batch.get(number as usize), places.get(number as usize))
-            else {
-                continue;
-            };
-            let Some(table) = self.tables.get_mut(*table) else { continue };
-            let offer = table.offer(*hash, key, entry);
-            self.len += usize::from(offer == Offer::Added);
-            done(&entry, offer);
         }
     }
 
@@ -205,8 +219,9 @@ impl Keydir for HashKeydir {
     }
 
     fn page(&self, cursor: &mut usize, page: &mut Page) -> bool {
+        let before = page.len();
         while let Some(table) = self.tables.get(*cursor) {
-            if !page.is_empty() && page.len() + table.slots.len() > PAGE_KEYS {
+            if page.len() > before && page.len() - before + table.slots.len() > PAGE_KEYS {
                 return true;
             }
             page.extend(table.slots.iter().map(|slot| (slot.key.to_vec(), slot.entry())));

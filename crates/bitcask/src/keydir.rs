@@ -65,6 +65,12 @@ impl Batch {
         self.items.len()
     }
 
+    /// Bytes of all keys.
+    #[must_use]
+    pub fn key_bytes(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -39,8 +39,9 @@ pub(crate) struct Loading<'a, K> {
     batch: Batch,
 }
 
-/// Entries that are put into the keydir at once.
-const BATCH_LEN: usize = 32 << 10;
+/// Entries that are put into the keydir at once, and the bytes of keys that are enough as well.
+const BATCH_LEN: usize = 128 << 10;
+const BATCH_KEY_BYTES: usize = 8 << 20;
 
 impl<'a, K: Keydir> Loading<'a, K> {
     pub(crate) fn new(log: &'a ValueLog, seed: u64, torn_tails: Vec<TornTail>) -> Self {
@@ -113,7 +114,7 @@ impl<'a, K: Keydir> Loading<'a, K> {
             EntryKind::Put => {
                 let (pointer, expires_at) = (entry.pointer, entry.meta.expires_at);
                 self.batch.push(key, KeydirEntry { pointer, version, expires_at });
-                if self.batch.len() >= BATCH_LEN {
+                if self.batch.len() >= BATCH_LEN || self.batch.key_bytes() >= BATCH_KEY_BYTES {
                     self.flush();
                 }
             }

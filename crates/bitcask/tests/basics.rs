@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::clock::ManualClock;
-use bitcask::{Bitcask, Error, HashKeydir, KeyRange, Keydir, Options, OrderedKeydir};
+use base::{SegmentId, ValuePointer};
+use bitcask::{Batch, Bitcask, Error, HashKeydir, KeyRange, Keydir, KeydirEntry, Options, OrderedKeydir};
 use support::{DIR, START, contents, names, open, path, small, value};
 use vfs::{MemFs, Vfs};
 
@@ -233,4 +234,40 @@ fn options_that_cannot_be_are_refused_before_anything_is_touched() {
     let refused = Bitcask::open(DIR, Options { max_file_size: 0, ..small(fs.clone()) });
     assert!(matches!(refused, Err(Error::InvalidArgument(_))));
     assert!(fs.files().is_empty());
+}
+
+fn batch_as_single_offers<K: Keydir>() {
+    let mut rng = base::rng::Rng::new(1);
+    let (mut one_by_one, mut at_once) = (K::new(7), K::new(7));
+    at_once.reserve(5_000);
+    for _ in 0..5 {
+        let mut batch = Batch::default();
+        let mut expected = std::collections::BTreeMap::new();
+        for offset in 0..rng.below(3_000) as u32 {
+            let key = vec![7; rng.below(40) as usize];
+            let key = [&rng.below(2_000).to_be_bytes()[..], &key].concat();
+            let pointer = ValuePointer { segment: SegmentId(1), len: 50, offset };
+            let entry = KeydirEntry { pointer, version: rng.below(1_000), expires_at: 0 };
+            expected.insert(offset, one_by_one.offer(&key, entry));
+            batch.push(&key, entry);
+        }
+        let mut found = std::collections::BTreeMap::new();
+        at_once.offer_all(&batch, |entry, offer| _ = found.insert(entry.pointer.offset, offer));
+        assert_eq!(found, expected);
+    }
+    let all = |keydir: &K| {
+        let (mut cursor, mut page) = (K::Cursor::default(), Vec::new());
+        while keydir.page(&mut cursor, &mut page) {}
+        page.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        assert_eq!(page.len(), keydir.len());
+        page
+    };
+    assert!(one_by_one.len() > 1_000);
+    assert_eq!(all(&at_once), all(&one_by_one));
+}
+
+#[test]
+fn a_batch_does_what_its_offers_do_one_by_one() {
+    batch_as_single_offers::<HashKeydir>();
+    batch_as_single_offers::<OrderedKeydir>();
 }
