@@ -89,6 +89,9 @@ impl Store {
         if self.health.cause().is_some() {
             return Ok(false);
         }
+        if self.search_step()? {
+            return Ok(true);
+        }
         let picker = self.picker();
         for keyspace in self.keyspaces.load_full().iter() {
             let before = BeforePick::of(self, keyspace);

@@ -36,7 +36,8 @@ impl Store {
             || self.seal_segment()?
             || self.take_up_deaths()?
             || self.settle_due_deaths()?
-            || self.remove_unneeded_logs()?;
+            || self.remove_unneeded_logs()?
+            || self.remove_released()?;
         if worked {
             self.workers.note_success(Job::Flush);
         }

@@ -30,6 +30,8 @@ pub struct Metrics {
     pub levels: [LevelTraffic; LEVELS],
     /// Writes that were slowed, and how long they waited in sum.
     pub paced: (u64, Duration),
+    /// Writes of large values that were slowed so that collecting garbage keeps up, and how long they waited in sum.
+    pub paced_by_garbage: (u64, Duration),
     /// Bytes of memtables, active and immutable.
     pub memtable_bytes: u64,
     /// Memtables that wait for their flush.
@@ -239,6 +241,7 @@ impl Store {
             background: self.counters.values(),
             levels: self.levels.traffic(),
             paced: self.pacer.waits(),
+            paced_by_garbage: self.value_pacer.waits(),
             block_cache: self.block_cache.stats(),
             log_bytes: self.logs_bytes(),
             ..Metrics::default()

@@ -399,15 +399,21 @@ impl Options {
         usize::try_from(inline_max).unwrap_or(usize::MAX).saturating_add(1)
     }
 
-    /// Room for a memtable's worth of commits, so that a log seldom grows.
-    pub(crate) fn log_preallocate_bytes(&self) -> u64 {
-        self.memtable_size.saturating_add(self.memtable_size / 8)
+    /// Room for as many commits as the log before held, which is a memtable's worth unless values go to the value log, so
+    /// that a log seldom grows and takes little more than it needs.
+    pub(crate) fn log_preallocate_bytes(&self, previous_end: u64) -> u64 {
+        let with_slack = |bytes: u64| bytes.saturating_add(bytes / 8);
+        let most = with_slack(self.memtable_size);
+        with_slack(previous_end).clamp(LOG_STEP_BYTES_MIN.min(most), most)
     }
 
     pub(crate) fn wal_bytes_max(&self) -> u64 {
         self.max_wal_size.unwrap_or(self.memtable_size.saturating_mul(4))
     }
 }
+
+/// Logs grow by this at least, unless memtables are smaller.
+const LOG_STEP_BYTES_MIN: u64 = 8 << 20;
 
 fn in_range(name: &str, value: u64, min: u64, max: u64) -> Result<()> {
     if (min..=max).contains(&value) {

@@ -178,8 +178,8 @@ impl Store {
         }
         self.start_worker("ratel-gc", Job::Collection, |store| &store.workers.collect.heard, Self::gc_step)?;
         // Whoever lets go of a collected segment last must not wait for anything.
-        let collector = self.workers.collect.ring.clone();
-        self.value_log.on_release(move || ring(&collector));
+        let wakes = [&self.workers.flush, &self.workers.collect].map(|bell| bell.ring.clone());
+        self.value_log.on_release(move || wakes.iter().for_each(ring));
         self.workers.wake_flusher();
         self.workers.wake_compactors();
         self.workers.wake_collector();

@@ -98,6 +98,13 @@ fn bad_ratios_and_policies_are_named() {
 }
 
 #[test]
+fn a_target_alone_moves_the_cap_with_it() {
+    for target in [0.05, 0.5, 0.9] {
+        options().gc(GcPolicy::Auto(AutoGc::new().garbage_target(target))).open_in_memory().unwrap();
+    }
+}
+
+#[test]
 fn while_paused_nothing_is_collected_and_then_it_goes_on() {
     let db = options().open_in_memory().unwrap();
     let paused = db.gc().pause();

@@ -2,7 +2,9 @@
 //!
 //! A segment is the better to collect the more of it is dead, since what lives must be copied, and the older its youngest
 //! record is, since what has lived for long will live on and the space stays won: the ratio of benefit to cost of
-//! log-structured file systems (Rosenblum and Ousterhout, 1992).
+//! log-structured file systems (Rosenblum and Ousterhout, 1992), but with age weighing less than there. With its full weight
+//! old segments with little garbage go before young ones with much, and a tenth more is written than by the most garbage
+//! alone; with its fourth root nearly the least, whether all keys are overwritten alike or some far more often.
 
 use base::SegmentId;
 use vlog::{HEADER_LEN, SegmentStatistics};
@@ -12,6 +14,9 @@ const SEGMENTS_MAX: usize = 32;
 
 /// With less than this dead, copying the rest wins nothing worth having.
 const DEAD_PART_MIN: f64 = 0.05;
+
+/// The power of a segment's age that its benefit is in proportion to.
+const AGE_WEIGHT: f64 = 0.25;
 
 /// That many segments of which each is less than this part of the usual size are put together, garbage or not.
 const SMALL_SEGMENTS: usize = 32;
@@ -57,7 +62,7 @@ pub(crate) fn choose_small(segments: &[SegmentStatistics], output_bytes: u64) ->
 fn benefit(of: &SegmentStatistics, newest: u32) -> f64 {
     let dead = dead_part(of);
     let age = f64::from(newest - of.newest_address.0) + 1.0;
-    dead * age / (2.0 - dead)
+    dead * age.powf(AGE_WEIGHT) / (2.0 - dead)
 }
 
 /// As many as leave no more than `output_bytes`, but at least one.
@@ -112,6 +117,12 @@ mod tests {
     fn more_garbage_weighs_more_than_a_little_age() {
         let segments = [segment(90, 100, 20), segment(91, 100, 80), segment(100, 100, 0)];
         assert_eq!(choose(&segments, 0.1, 1), ids(&[91]));
+    }
+
+    #[test]
+    fn what_was_copied_with_old_addresses_waits_until_it_has_as_much_garbage_as_younger_ones() {
+        let segments = [segment(1, 100, 15), segment(1_500, 100, 40), segment(2_000, 100, 0)];
+        assert_eq!(choose(&segments, 0.1, 1), ids(&[1_500]));
     }
 
     #[test]

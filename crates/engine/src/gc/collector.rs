@@ -1,9 +1,9 @@
 //! Collects garbage: one step at a time in a background thread, or all that there is by hand.
 //!
-//! A step first removes the files of collected segments that nobody holds any more. If more of the log is known to be
-//! garbage than the target allows, it collects what is most worth it. If only the surmised part is over the target, it
-//! has the tree find it: memtables are flushed, and the tables that point to values compacted. So an idle store does
-//! nothing, and a store that is only written to once does neither.
+//! If more of the log is garbage than the target allows, a step collects what of the known part is most worth it. Once
+//! enough is only surmised, it also asks for a search, which a compactor makes meanwhile: memtables are flushed, and the
+//! tables that point to values compacted, so that the tree says what is dead. An idle store does nothing, and a store that
+//! is only written to once does neither. Files of collected segments that nobody holds any more are removed by the flusher.
 //!
 //! A collection holds nothing that commits or reads wait for. Its pace follows that of the writers, faster the nearer
 //! garbage is to its cap; from half the way on writers of large values are slowed, so that it stays below.
@@ -18,6 +18,7 @@ use vlog::{CollectContext, Collection, SegmentStatistics};
 use crate::batch::Operation;
 use crate::counters::add;
 use crate::gc::choice::{choose, choose_small, dead_part, live_bytes, record_bytes};
+use crate::gc::found::SearchedAt;
 use crate::gc::{AutoGc, GcEvent, GcOptions, GcReport};
 use crate::read::Bounds;
 use crate::store::Store;
@@ -26,16 +27,20 @@ use crate::{Error, Result};
 
 /// Segments are kept to this part of what lives, so that garbage can be told apart from it and little waits in the one
 /// that is appended to; within the bounds of the option and this minimum.
-const SEGMENTS_WANTED: u64 = 32;
+const SEGMENTS_WANTED: u64 = 96;
 const ROLL_BYTES_MIN: u64 = 8 << 20;
 
-/// Less garbage than this part of a segment at its longest is left alone.
+/// A log with less than a file of the longest, or than this, may be garbage to a larger part; less than this part of it is
+/// left alone.
+const SMALL_LOG_BYTES: u64 = 512 << 20;
 const GARBAGE_PART_MIN: u64 = 16;
 
-/// Garbage is searched for once so large a part of the value log is surmised, and so many times the bytes of the tables that
-/// the search writes anew.
-const SEARCH_PART_MIN: f64 = 0.05;
-const SEARCH_TABLES_MIN: u64 = 2;
+/// Garbage is searched for once at least so large a part of the value log is surmised.
+const SEARCH_PART_MIN: f64 = 0.02;
+
+/// What one more part of the log that is garbage and not known adds to the bytes written for each byte that a user writes:
+/// between that of keys overwritten alike, 5, and of some overwritten far more often, 2.3, near the usual target.
+const COST_OF_UNKNOWN: f64 = 3.5;
 
 /// Every so many large writes, and every so many others, one looks at what it hides.
 const SAMPLE_LARGE: u64 = 16;
@@ -45,21 +50,31 @@ const SAMPLE_OTHER: u64 = 64;
 const RATE_AT_TARGET: f64 = 64e6;
 const RATE_AT_CAP: f64 = 2e9;
 
+/// Bytes of values a second that are taken half the way between target and cap, and at the cap.
+const WRITE_RATE_FIRST: f64 = 1e9;
+const WRITE_RATE_LAST: f64 = 4e6;
+
 /// What a choice is made by.
 struct Outlook {
     segments: Vec<SegmentStatistics>,
     total: u64,
     dead: u64,
     surmised: u64,
+    /// Bytes of the tables that point to values, and of the memtables: what a search for garbage writes.
+    pointing_tables: u64,
 }
 
 impl Outlook {
-    fn known_part(&self) -> f64 {
-        self.dead as f64 / self.total.max(1) as f64
+    fn garbage(&self) -> u64 {
+        (self.dead + self.surmised).min(self.total)
     }
 
-    fn part(&self) -> f64 {
-        (self.dead + self.surmised.min(self.total - self.dead)) as f64 / self.total.max(1) as f64
+    /// How much has to be surmised for a search: so much that what searches write, and what is copied for want of them, is
+    /// least in sum; but no more than half the target, so that enough is known when it is reached.
+    fn search_at(&self, auto: &AutoGc) -> u64 {
+        let total = self.total as f64;
+        let best = (self.pointing_tables as f64 * total / COST_OF_UNKNOWN).sqrt();
+        best.max(total * SEARCH_PART_MIN).min(total * auto.garbage_target / 2.0) as u64
     }
 }
 
@@ -69,26 +84,37 @@ impl Store {
         if self.health.cause().is_some() {
             return Ok(false);
         }
-        if self.remove_released()? {
-            return Ok(true);
+        match self.collect_step() {
+            Ok(true) => Ok(true),
+            // The flusher removes files meanwhile, unless it has failed.
+            Ok(false) => self.remove_released(),
+            Err(error) => self.remove_released().and(Err(error)),
         }
-        let Some(auto) = self.options.gc.auto().filter(|_| !self.garbage.is_paused()) else { return Ok(false) };
+    }
+
+    fn collect_step(&self) -> Result<bool> {
+        let Some(auto) = self.options.gc.auto().filter(|_| !self.garbage.is_paused()) else {
+            self.value_pacer.set_rate(None);
+            return Ok(false);
+        };
         let Some(_turn) = self.garbage.take_turn().filter(|_| !self.workers.is_stopping()) else { return Ok(false) };
         let outlook = self.outlook();
-        self.hold_back_writers(auto, outlook.known_part());
+        self.hold_back_writers(auto, self.garbage_part(outlook.garbage(), outlook.total));
         let roll_bytes = self.set_roll_bytes(&outlook);
-        let floor = self.options.value_log_file_size.min(ROLL_BYTES_MIN * 8) / GARBAGE_PART_MIN;
-        if outlook.dead > floor && outlook.known_part() > auto.garbage_target {
-            let chosen = choose(&outlook.segments, 0.0, roll_bytes);
+        let floor = self.small_log_bytes() / GARBAGE_PART_MIN;
+        if outlook.garbage() as f64 > outlook.total as f64 * auto.garbage_target {
+            let is_due = outlook.surmised > outlook.search_at(auto).max(floor);
+            let is_asked = is_due && self.garbage.ask_for_search();
+            if is_due {
+                self.workers.wake_compactors();
+            }
+            let chosen = if outlook.dead > floor { choose(&outlook.segments, 0.0, roll_bytes) } else { Vec::new() };
             if !chosen.is_empty() {
                 return self.collect_or_pass_over(&chosen, &|bytes| self.pace_collection(auto, bytes));
             }
-        }
-        let worth_a_search = outlook.surmised > floor
-            && outlook.surmised as f64 > outlook.total as f64 * SEARCH_PART_MIN
-            && outlook.surmised > self.pointing_table_bytes() * SEARCH_TABLES_MIN;
-        if worth_a_search && outlook.part() > auto.garbage_target {
-            return self.find_garbage().map(|()| true);
+            if is_asked {
+                return Ok(true);
+            }
         }
         let small = choose_small(&outlook.segments, roll_bytes);
         if small.is_empty() {
@@ -142,6 +168,7 @@ impl Store {
                 Err(error) => return Err(self.job_failed(error)),
             }
         }
+        self.remove_released()?;
         drop(turn);
         self.workers.wake_collector();
         damage.map_or(Ok(report), Err)
@@ -190,7 +217,9 @@ impl Store {
         segments.retain(|of| !damaged.contains_key(&of.segment));
         let total = segments.iter().map(record_bytes).sum();
         let dead = segments.iter().map(|of| of.dead_bytes).sum();
-        Outlook { segments, total, dead, surmised: self.garbage.surmised_bytes() }
+        let surmised = self.garbage.findable_bytes(self.oracle.discard_version());
+        let pointing_tables = self.pointing_table_bytes();
+        Outlook { segments, total, dead, surmised, pointing_tables }
     }
 
     fn set_roll_bytes(&self, outlook: &Outlook) -> u64 {
@@ -213,8 +242,18 @@ impl Store {
         bytes
     }
 
+    /// Searches for garbage if collection asks for that; `false` if it does not. It goes on meanwhile with what is known.
+    pub(crate) fn search_step(&self) -> Result<bool> {
+        let Some(search) = self.garbage.begin_search() else { return Ok(false) };
+        self.find_garbage()?;
+        search.end();
+        self.workers.wake_collector();
+        Ok(true)
+    }
+
     /// Has flushes and compactions drop what newer entries hide, so that their values are known to be dead.
     fn find_garbage(&self) -> Result<()> {
+        let at = SearchedAt { discard: self.oracle.discard_version(), visible: self.oracle.visible() };
         let surmised = self.garbage.surmised_bytes();
         let found_before = self.counters.value_bytes_died.load(Ordering::Relaxed);
         add(&self.counters.gc_searches, 1);
@@ -228,9 +267,8 @@ impl Store {
             }
         }
         self.take_up_deaths()?;
-        // What was surmised and not found is not there, or a reader keeps it.
         let found = self.counters.value_bytes_died.load(Ordering::Relaxed) - found_before;
-        self.garbage.note_found(surmised.saturating_sub(found));
+        self.garbage.note_searched(at, surmised, found);
         Ok(())
     }
 
@@ -292,12 +330,11 @@ impl Store {
             report.add(segments, done.bytes_replaced, done.bytes_written);
         }
         events.gc(|| GcEvent::Ended { report });
-        self.remove_released()?;
         Ok(done)
     }
 
     /// Removes the files of collected segments that nobody holds any more; `false` if there are none.
-    fn remove_released(&self) -> Result<bool> {
+    pub(crate) fn remove_released(&self) -> Result<bool> {
         let segments = self.value_log.remove_released()?;
         if segments > 0 {
             self.options.events.gc(|| GcEvent::Unlinked { segments });
@@ -308,9 +345,9 @@ impl Store {
     /// Waits as long as `bytes` that were just copied should have taken.
     fn pace_collection(&self, auto: &AutoGc, bytes: u64) -> ControlFlow<()> {
         let (total, dead) = self.value_log.record_totals();
-        let known = dead as f64 / total.max(1) as f64;
-        self.hold_back_writers(auto, known);
-        let over = ((known - auto.garbage_target) / (auto.garbage_cap - auto.garbage_target)).clamp(0.0, 1.0);
+        let part = self.garbage_part(dead + self.garbage.findable_bytes(self.oracle.discard_version()), total);
+        self.hold_back_writers(auto, part);
+        let over = ((part - auto.garbage_target) / (auto.slowdown_start() - auto.garbage_target)).clamp(0.0, 1.0);
         let written = self.gc_pace.written_per_second(self.commit_state.lock().totals.value_log_bytes, &*self.clock);
         let follow = (written * 2.0).max(RATE_AT_TARGET);
         let rate = follow * (RATE_AT_CAP / follow).max(1.0).powf(over);
@@ -319,15 +356,66 @@ impl Store {
         ControlFlow::Continue(())
     }
 
+    /// A log with less than this is not worth much haste.
+    fn small_log_bytes(&self) -> u64 {
+        self.options.value_log_file_size.min(SMALL_LOG_BYTES)
+    }
+
+    /// The part of the log that is garbage; of a small log, what it would be of a larger one.
+    fn garbage_part(&self, garbage: u64, total: u64) -> f64 {
+        garbage.min(total) as f64 / total.max(self.small_log_bytes()) as f64
+    }
+
     /// Slows writers of large values from half the way between target and cap on.
-    fn hold_back_writers(&self, auto: &AutoGc, known_part: f64) {
-        let start = (auto.garbage_target + auto.garbage_cap) / 2.0;
-        let over = (known_part - start) / (auto.garbage_cap - start);
-        self.value_pacer.set_debt((over > 0.0).then(|| (over.min(1.0) * 1_000.0) as u64));
+    fn hold_back_writers(&self, auto: &AutoGc, garbage_part: f64) {
+        let start = auto.slowdown_start();
+        let over = (garbage_part - start) / (auto.cap() - start);
+        let rate = WRITE_RATE_FIRST * (WRITE_RATE_LAST / WRITE_RATE_FIRST).powf(over.min(1.0));
+        self.value_pacer.set_rate((over > 0.0).then_some(rate as u64));
     }
 }
 
 /// The segment whose file, or companion file, is at `path`.
 fn segment_of(path: &Path) -> Option<SegmentId> {
     path.file_stem()?.to_str()?.parse().ok().map(SegmentId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_of_large_values_wait_while_there_is_too_much_garbage_and_not_while_collection_is_paused() {
+        let db = crate::Options::new().inline_background().open_in_memory().unwrap();
+        let held_back = || {
+            let before = db.metrics().paced_by_garbage.0;
+            (0..10).for_each(|_| db.insert("key", vec![1; 100_000]).unwrap());
+            db.metrics().paced_by_garbage.0 - before
+        };
+        let auto = AutoGc::new();
+        let _nobody_else = db.handle.garbage.take_turn();
+        db.handle.hold_back_writers(&auto, auto.slowdown_start());
+        assert_eq!(held_back(), 0);
+        db.handle.hold_back_writers(&auto, auto.cap());
+        assert!(held_back() > 0);
+        let paused = db.gc().pause();
+        assert_eq!(held_back(), 0);
+        drop(paused);
+        assert!(db.handle.garbage_part(1 << 20, 1 << 20) < 0.01, "a small log");
+        assert_eq!(db.handle.garbage_part(1 << 30, 4 << 30), 0.25);
+    }
+
+    fn search_at(total: u64, pointing_tables: u64, target: f64) -> u64 {
+        let outlook = Outlook { segments: Vec::new(), total, dead: 0, surmised: 0, pointing_tables };
+        outlook.search_at(&AutoGc::new().garbage_target(target))
+    }
+
+    #[test]
+    fn the_more_a_search_writes_the_more_has_to_be_surmised() {
+        // A search of 35 bytes at 100 surmised bytes: 0.35 a byte, and half of 3.5 of a tenth of the log for what is unknown.
+        assert_eq!(search_at(1_000, 35, 0.5), 100);
+        assert_eq!(search_at(1_000, 140, 0.5), 200);
+        assert_eq!(search_at(1_000, 1, 0.5), 20, "a fiftieth of the log is always worth it");
+        assert_eq!(search_at(1_000, 1_000, 0.3), 150, "half the target is as much as may be unknown");
+    }
 }

@@ -145,6 +145,7 @@ impl Gc {
     #[must_use = "collections go on as soon as this is dropped"]
     pub fn pause(&self) -> GcPaused {
         self.handle.garbage.pause();
+        self.handle.value_pacer.set_rate(None);
         GcPaused { handle: Arc::clone(&self.handle) }
     }
 

@@ -47,11 +47,13 @@ impl Pacer {
 
     /// Sets the rate from how far the debt has gone from the start of the slowdown (0) to the stop (1,000).
     pub(crate) fn set_debt(&self, per_mille: Option<u64>) {
-        let rate = per_mille.map_or(0, |per_mille| {
-            let (first, last) = self.rates;
-            first - (first - last) * per_mille.min(1_000) / 1_000
-        });
-        self.bytes_per_second.store(rate, Ordering::Relaxed);
+        let (first, last) = self.rates;
+        self.set_rate(per_mille.map(|per_mille| first - (first - last) * per_mille.min(1_000) / 1_000));
+    }
+
+    /// Sets the rate, in bytes a second; none is no limit.
+    pub(crate) fn set_rate(&self, bytes_per_second: Option<u64>) {
+        self.bytes_per_second.store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Waits for the slot of a write of `bytes`, if writers are being slowed.

@@ -197,7 +197,7 @@ impl Store {
     /// must be durable before anything is that replay finds behind it, and what is before it must be durable first.
     fn create_log(&self, path: &Path, number: LogNumber, previous: EndedLog, name_sync: NameSync) -> Result<LogWriter> {
         let header = LogHeader { store: self.id, number, kind: LogKind::Wal, value_log_head: self.value_log.head() };
-        let allocated = self.options.log_preallocate_bytes();
+        let allocated = self.options.log_preallocate_bytes(previous.end);
         let options = WriterOptions { mode: self.options.log_mode, preallocate_bytes: allocated };
         let mut log = LogWriter::create(&self.vfs, path, header, options, self.keys.as_deref())?;
         let start = LogStart { previous: previous.number, previous_end: previous.end, allocated };
