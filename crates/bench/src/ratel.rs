@@ -2,18 +2,21 @@
 
 use std::path::Path;
 
-use engine::{Db, Durability, GcPolicy, Options, Read, ScanOptions, WriteBatch, WriteOptions};
+use engine::{AutoGc, Db, Durability, GcPolicy, Options, Read, ScanOptions, WriteBatch, WriteOptions};
 
 use crate::{Compression, Direction, Parameters, Result, Store};
 
-/// This store.
+/// This store, as by default or with more room for garbage, so that less has to be copied.
 #[derive(Debug)]
-pub struct Ratel {
+pub struct Ratel<const ROOMY: bool = false> {
     db: Db,
 }
 
-impl Store for Ratel {
-    const NAME: &'static str = "ratel";
+/// The part of the value log that may be garbage where there is room.
+const ROOMY_GARBAGE_TARGET: f64 = 0.36;
+
+impl<const ROOMY: bool> Store for Ratel<ROOMY> {
+    const NAME: &'static str = if ROOMY { "ratel-roomy" } else { "ratel" };
 
     fn about(parameters: &Parameters) -> String {
         let compression = match parameters.compression {
@@ -23,10 +26,14 @@ impl Store for Ratel {
             Compression::Adaptive => "chosen for each block",
         };
         let version = env!("CARGO_PKG_VERSION");
+        let collected = match ROOMY {
+            true => format!("from {ROOMY_GARBAGE_TARGET} garbage on"),
+            false => "as by default".to_owned(),
+        };
         format!(
             "{version}; compression: {compression}; a commit is copied into a mapped log; cache: blocks that were \
-             compressed, others are read where they are mapped; values from 1024 bytes on in the value log, collected as \
-             by default"
+             compressed, others are read where they are mapped; values from 1024 bytes on in the value log, collected \
+             {collected}"
         )
     }
 
@@ -42,6 +49,8 @@ impl Store for Ratel {
         };
         if !parameters.collects_values {
             options = options.gc(GcPolicy::Manual);
+        } else if ROOMY {
+            options = options.gc(GcPolicy::Auto(AutoGc::new().garbage_target(ROOMY_GARBAGE_TARGET)));
         }
         Ok(Self { db: options.open(dir)? })
     }
@@ -122,7 +131,7 @@ mod tests {
     fn values_are_collected_unless_the_parameters_say_otherwise() {
         let dir = ScratchDir::create(None).unwrap();
         let store = |collects_values| {
-            Ratel::open(dir.path(), &Parameters { collects_values, ..Parameters::default() }).unwrap()
+            <Ratel>::open(dir.path(), &Parameters { collects_values, ..Parameters::default() }).unwrap()
         };
         // Closing seals the segment.
         let first = store(false);
@@ -139,12 +148,12 @@ mod tests {
     fn what_collecting_wrote_is_told() {
         let dir = ScratchDir::create(None).unwrap();
         let parameters = Parameters { collects_values: false, ..Parameters::default() };
-        let store = Ratel::open(dir.path(), &parameters).unwrap();
+        let store = <Ratel>::open(dir.path(), &parameters).unwrap();
         for key in [b"live", b"dead", b"dead"] {
             store.put(key, &[1; 4_096], false).unwrap();
         }
         store.close().unwrap();
-        let store = Ratel::open(dir.path(), &parameters).unwrap();
+        let store = <Ratel>::open(dir.path(), &parameters).unwrap();
         assert_eq!(store.collected_bytes().unwrap(), Some(0));
         let report = store.db.gc().run_once(GcOptions::new().discard_ratio(0.3).find_garbage(true)).unwrap();
         assert!(report.bytes_rewritten >= 2 * 4_096, "{report:?}");

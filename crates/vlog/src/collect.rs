@@ -155,6 +155,12 @@ impl ValueLog {
         Ok(released.len())
     }
 
+    /// Segments whose files [`remove_released`](Self::remove_released) has yet to remove.
+    #[must_use]
+    pub fn released_segments(&self) -> usize {
+        self.released.len()
+    }
+
     /// Has `listener` called whenever [`remove_released`](Self::remove_released) has something to do: from whichever
     /// thread let go of a segment last, under whatever locks it holds, so it must not wait for anything. Once.
     pub fn on_release(&self, listener: impl Fn() + Send + Sync + 'static) {

@@ -72,6 +72,10 @@ impl Released {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.segments.lock().len()
+    }
+
     pub(crate) fn take(&self) -> Vec<SegmentId> {
         std::mem::take(&mut *self.segments.lock())
     }

@@ -28,6 +28,7 @@ macro_rules! handles {
         )*
     };
 }
+#[cfg(feature = "rocksdb")]
 pub(super) use handles;
 
 handles!(Db, Options, Cache, FilterPolicy, ReadOptions, WriteOptions, WriteBatch, Iterator);

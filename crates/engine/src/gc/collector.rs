@@ -42,6 +42,9 @@ const SEARCH_PART_MIN: f64 = 0.02;
 /// between that of keys overwritten alike, 5, and of some overwritten far more often, 2.3, near the usual target.
 const COST_OF_UNKNOWN: f64 = 3.5;
 
+/// With more segments than this to be removed the flusher is behind, and the collector does that first.
+const RELEASED_SEGMENTS_MAX: usize = 4;
+
 /// Every so many large writes, and every so many others, one looks at what it hides.
 const SAMPLE_LARGE: u64 = 16;
 const SAMPLE_OTHER: u64 = 64;
@@ -98,6 +101,9 @@ impl Store {
             return Ok(false);
         };
         let Some(_turn) = self.garbage.take_turn().filter(|_| !self.workers.is_stopping()) else { return Ok(false) };
+        if self.value_log.released_segments() > RELEASED_SEGMENTS_MAX {
+            self.remove_released()?;
+        }
         let outlook = self.outlook();
         self.hold_back_writers(auto, self.garbage_part(outlook.garbage(), outlook.total));
         let roll_bytes = self.set_roll_bytes(&outlook);

@@ -30,8 +30,8 @@ struct CommandLine {
     #[command(flatten)]
     arguments: Arguments,
 
-    /// Stores to compare; the first one is compared with the best of the others. There are ratel, fjall, leveldb and,
-    /// with values kept apart, fjall-kv, rocksdb-blob, rocksdb-blob-tuned, badger2 and badger2-tuned
+    /// Stores to compare; the first one is compared with the best of the others. There are ratel, ratel-roomy, fjall,
+    /// leveldb and, with values kept apart, fjall-kv, rocksdb-blob, rocksdb-blob-tuned, badger2 and badger2-tuned
     #[arg(long, value_name = "STORE", value_delimiter = ',', default_values = DEFAULT_STORES)]
     stores: Vec<String>,
 
@@ -45,7 +45,7 @@ struct CommandLine {
     child: Option<String>,
 }
 
-const DEFAULT_STORES: [&str; 3] = [Ratel::NAME, <Fjall>::NAME, LevelDb::NAME];
+const DEFAULT_STORES: [&str; 3] = [<Ratel>::NAME, <Fjall>::NAME, LevelDb::NAME];
 
 /// A store that can be measured.
 struct Kind {
@@ -62,6 +62,7 @@ impl Kind {
     fn all() -> Vec<Self> {
         vec![
             Self::of::<Ratel>(),
+            Self::of::<Ratel<true>>(),
             Self::of::<Fjall>(),
             Self::of::<LevelDb>(),
             Self::of::<Fjall<true>>(),
