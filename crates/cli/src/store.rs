@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use engine::{Db, Entry, ErrorKind, Options, WriteBatch, key_file};
+use engine::{Db, Entry, ErrorKind, GcPolicy, Options, WriteBatch, key_file};
 
 use crate::escape::unescape;
 use crate::exit::{Code, Failure, complain};
@@ -40,6 +40,13 @@ impl Opener {
     pub(crate) fn existing(&self, path: &Path) -> Result<Db, Failure> {
         must_exist(path)?;
         opened(self.with_key(Options::new().create_if_missing(false))?.open(path))
+    }
+
+    /// As [`existing`](Self::existing), but garbage is collected only where the command does it.
+    pub(crate) fn existing_uncollected(&self, path: &Path) -> Result<Db, Failure> {
+        must_exist(path)?;
+        let options = Options::new().create_if_missing(false).gc(GcPolicy::Manual);
+        opened(self.with_key(options)?.open(path))
     }
 
     fn with_key(&self, options: Options) -> Result<Options, Failure> {

@@ -60,6 +60,14 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A change of the master key could not be made durable, so either may open the registry. It takes no new data key until
+    /// that change is repeated or the store opened again.
+    #[error("{}: either master key may open the registry, as its last change could not be made durable", path.display())]
+    InDoubt {
+        /// The registry.
+        path: PathBuf,
+    },
+
     /// The registry has as many data keys as it takes; the newest goes on being used.
     #[error("{}: the registry has {max} data keys and takes no more", path.display())]
     TooManyKeys {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::StoreId;
+use base::sync::atomic::{AtomicBool, Ordering};
 use base::sync::{Mutex, RwLock};
 use vfs::Vfs;
 
@@ -33,6 +34,8 @@ pub struct Keyring {
     path: PathBuf,
     store: StoreId,
     provider: Mutex<Arc<dyn KeyProvider>>,
+    /// Whether a new master key may or may not be the one that opens the registry. Changed under the lock of `provider`.
+    in_doubt: AtomicBool,
     /// Oldest first; the last is the current one.
     keys: RwLock<Vec<DataKey>>,
 }
@@ -54,6 +57,7 @@ impl Keyring {
             path: dir.join(KEY_REGISTRY),
             store,
             provider: Mutex::new(provider),
+            in_doubt: AtomicBool::new(false),
             keys: RwLock::new(Vec::new()),
         };
         keyring.rotate(now)?;
@@ -71,8 +75,8 @@ impl Keyring {
         let mut bytes = vec![0; len as usize];
         vfs.open_read(&path)?.read_exact_at(&mut bytes, 0)?;
         let Registry { store, keys } = Registry::decode(&path, &bytes, &*provider)?;
-        let vfs = Arc::clone(vfs);
-        Ok(Some(Self { vfs, path, store, provider: Mutex::new(provider), keys: RwLock::new(keys) }))
+        let (vfs, in_doubt) = (Arc::clone(vfs), AtomicBool::new(false));
+        Ok(Some(Self { vfs, path, store, provider: Mutex::new(provider), in_doubt, keys: RwLock::new(keys) }))
     }
 
     /// The store whose keys these are.
@@ -105,6 +109,9 @@ impl Keyring {
             let current = self.provider.lock();
             if !Arc::ptr_eq(&current, &provider) {
                 continue; // Wrapped under another one meanwhile.
+            }
+            if self.in_doubt.load(Ordering::Acquire) {
+                return Err(Error::InDoubt { path: self.path.clone() });
             }
             let mut keys = self.keys.read().clone();
             if keys.len() >= KEYS_MAX {
@@ -140,14 +147,26 @@ impl Keyring {
     ///
     /// # Errors
     /// When the registry cannot be written, or the provider fails. Whether the old or the new master key opens the store
-    /// is then open only if the failure was the sync of the directory.
+    /// is then open only if the failure was the sync of the directory; then no data key is made until this has been done
+    /// again, lest the registry goes back to the old one when the new one may be all that is left.
     pub fn rewrap(&self, provider: Arc<dyn KeyProvider>) -> Result<()> {
         let master = provider.current().map_err(Error::Provider)?;
         let mut current = self.provider.lock();
         let keys = self.keys.read().clone();
-        self.write(&keys, &master)?;
-        *current = provider;
-        Ok(())
+        let written = self.write(&keys, &master);
+        let may_be_there = |error: &vfs::Error| error.operation() == vfs::Operation::SyncDir;
+        match written {
+            Ok(()) => {
+                self.in_doubt.store(false, Ordering::Release);
+                *current = provider;
+                Ok(())
+            }
+            Err(Error::Vfs(error)) if may_be_there(&error) => {
+                self.in_doubt.store(true, Ordering::Release);
+                Err(error.into())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Current key and the cipher of a new file.

@@ -89,9 +89,12 @@ impl Store {
         if self.health.cause().is_some() {
             return Ok(false);
         }
-        if self.search_step()? {
-            return Ok(true);
-        }
+        self.search_step();
+        self.due_compaction()
+    }
+
+    /// Does one compaction that the shape of a tree asks for; `false` if none does.
+    pub(crate) fn due_compaction(&self) -> Result<bool> {
         let picker = self.picker();
         for keyspace in self.keyspaces.load_full().iter() {
             let before = BeforePick::of(self, keyspace);
@@ -168,8 +171,13 @@ impl Store {
         }
     }
 
-    /// Moves everything within the bounds down, level by level.
-    pub(crate) fn compact_range(&self, keyspace: &Arc<KeyspaceState>, bounds: &Bounds) -> Result<CompactReport> {
+    /// Moves everything within the bounds down, level by level. `in_between` is called before each compaction.
+    pub(crate) fn compact_range(
+        &self,
+        keyspace: &Arc<KeyspaceState>,
+        bounds: &Bounds,
+        in_between: &dyn Fn() -> Result<()>,
+    ) -> Result<CompactReport> {
         let picker = self.picker();
         let range = bounds.as_range();
         let began = self.levels.table_id_bound();
@@ -183,6 +191,7 @@ impl Store {
             };
             loop {
                 self.check_writable()?;
+                in_between()?;
                 let seen = self.workers.progress();
                 let before_pick = BeforePick::of(self, keyspace);
                 match self.levels.pick_range(keyspace.id, &picker, level, range, before) {

@@ -224,7 +224,7 @@ impl Db {
         let bounds = Bounds::of_range(&range);
         let mut report = CompactReport::default();
         for keyspace in self.handle.keyspaces.load_full().iter() {
-            report.add(&self.handle.compact_range(keyspace, &bounds)?);
+            report.add(&self.handle.compact_range(keyspace, &bounds, &|| Ok(()))?);
         }
         Ok(report)
     }

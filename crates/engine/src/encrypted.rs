@@ -3,15 +3,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use base::sync::atomic::Ordering;
 use base::{Corruption, StoreId};
 use encryption::{KEY_REGISTRY, KeyProvider, Keyring, StaticKey};
 use lsm_levels::Levels;
 use vfs::RealFs;
 
+use crate::counters::add;
 use crate::options::Options;
 use crate::recovery::Access;
 use crate::store::Store;
 use crate::{Db, Error, ErrorKind, Result};
+
+/// So long after one could not be made, a new data key is tried again.
+const DATA_KEY_RETRY_SECONDS: u64 = 60;
 
 /// The master key in a file: 32 bytes, or 64 hexadecimal digits that a line feed may end.
 ///
@@ -40,7 +45,11 @@ pub(crate) fn open(options: &Options, dir: &Path, access: Access) -> Result<Opti
     let (vfs, now) = (&options.vfs, options.clock.unix_seconds());
     if let Some(keys) = Keyring::open(vfs, dir, Arc::clone(provider))? {
         if access == Access::ReadWrite {
-            keys.rotate_if_older(options.data_key_lifetime, now)?;
+            // The key that is there is still good.
+            match keys.rotate_if_older(options.data_key_lifetime, now) {
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "no new data key could be made; the one before is used on"),
+            }
         }
         return Ok(Some(Arc::new(keys)));
     }
@@ -72,14 +81,23 @@ pub(crate) fn check_store(keys: Option<&Keyring>, store: StoreId) -> Result<()> 
 }
 
 impl Store {
-    /// Makes a new data key if the current one is older than it may get.
-    pub(crate) fn rotate_old_data_key(&self) -> Result<()> {
-        if let Some(keys) = &self.keys
-            && let Some(id) = keys.rotate_if_older(self.options.data_key_lifetime, self.clock.unix_seconds())?
-        {
-            tracing::info!(%id, "files are encrypted under a new data key from now on");
+    /// Makes a new data key if the current one is older than it may get. Where that fails, the current one is used on, and
+    /// it is tried again a while later: writing must not depend on it.
+    pub(crate) fn rotate_old_data_key(&self) {
+        let Some(keys) = &self.keys else { return };
+        let now = self.clock.unix_seconds();
+        if now < self.next_data_key_try.load(Ordering::Relaxed) {
+            return;
         }
-        Ok(())
+        match keys.rotate_if_older(self.options.data_key_lifetime, now) {
+            Ok(None) => {}
+            Ok(Some(id)) => tracing::info!(%id, "files are encrypted under a new data key from now on"),
+            Err(error) => {
+                tracing::warn!(%error, "no new data key could be made; the one before is used on");
+                add(&self.counters.background_failures, 1);
+                self.next_data_key_try.store(now + DATA_KEY_RETRY_SECONDS, Ordering::Relaxed);
+            }
+        }
     }
 
     fn keyring(&self) -> Result<&Keyring> {

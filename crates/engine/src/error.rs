@@ -233,7 +233,7 @@ from_layer!(
 from_layer!(
     encryption::Error, encryption::Error::Corruption, encryption::Error::Vfs,
     encryption::Error::WrongMasterKey { .. } | encryption::Error::Provider(_) | encryption::Error::NotAKey { .. }
-        | encryption::Error::TooManyKeys { .. },
+        | encryption::Error::TooManyKeys { .. } | encryption::Error::InDoubt { .. },
     encryption::Error::Incompatible { .. } => internal
 );
 

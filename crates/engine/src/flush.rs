@@ -34,10 +34,10 @@ impl Store {
         }
         let worked = self.flush_oldest()?
             || self.seal_segment()?
-            || self.take_up_deaths()?
-            || self.settle_due_deaths()?
             || self.remove_unneeded_logs()?
-            || self.remove_released()?;
+            || self.take_up_deaths()?
+            || self.settle_due_deaths()?;
+        self.remove_released_in_flusher();
         if worked {
             self.workers.note_success(Job::Flush);
         }
@@ -79,7 +79,7 @@ impl Store {
     }
 
     fn flush_memtables(&self, keyspace: &Arc<KeyspaceState>, memtables: &[Arc<MemtableHandle>]) -> Result<()> {
-        self.rotate_old_data_key()?;
+        self.rotate_old_data_key();
         let next_log = log_after(&keyspace.pin(), memtables);
         let idle = self.move_idle_keyspaces(keyspace, next_log);
         self.make_durable_for(keyspace, &idle, next_log).inspect_err(|error| self.fail(error))?;
@@ -126,8 +126,8 @@ impl Store {
         self.workers.wake_waiters();
         self.workers.wake_compactors();
         // The flush stands; should one of these fail, the next step tries it again.
-        self.take_up_deaths()?;
         self.remove_unneeded_logs()?;
+        self.take_up_deaths()?;
         Ok(())
     }
 
@@ -166,6 +166,10 @@ impl Store {
     /// ticket that the edit names, which is returned. If it fails, those of failed commits wait for the next one.
     fn apply_with_deaths(&self, mut edit: VersionEdit, deaths: &[ValuePointer]) -> Result<Option<u64>> {
         let failed = std::mem::take(&mut *self.values_without_entry.lock());
+        if !failed.is_empty() {
+            // A list names only what the power cannot take: else it would name nothing, or another record.
+            self.value_log.sync().inspect_err(|_| self.values_without_entry.lock().extend(&failed))?;
+        }
         let dead = [&failed, deaths].concat();
         if dead.is_empty() {
             return self.apply_edit(edit).map(|()| None);

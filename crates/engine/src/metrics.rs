@@ -45,11 +45,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Bytes written to logs, tables and the value log over the bytes of keys and values that callers wrote.
+    /// Bytes written to logs, tables and the value log, by commits and by collecting garbage, over the bytes of keys and values that callers wrote.
     #[must_use]
     pub fn write_amplification(&self) -> f64 {
         let tables: u64 = self.levels.iter().map(|level| level.bytes_written).sum();
-        let written = self.commits.log_bytes + self.commits.value_log_bytes + tables;
+        let values = self.commits.value_log_bytes + self.background.gc_bytes_rewritten;
+        let written = self.commits.log_bytes + values + tables;
         written as f64 / self.commits.user_bytes.max(1) as f64
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Store {
     pub(crate) unapplied_tickets: Mutex<Vec<u64>>,
     /// Tickets of deaths that the value log has noted and not made durable yet.
     pub(crate) noted_tickets: Mutex<Vec<u64>>,
+    /// When a new data key may be tried again, in seconds since the Unix epoch.
+    pub(crate) next_data_key_try: AtomicU64,
     pub(crate) garbage: Garbage,
     pub(crate) gc_pace: GcPace,
     pub(crate) compactions_running: AtomicU64,

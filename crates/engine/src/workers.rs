@@ -180,6 +180,8 @@ impl Store {
         // Whoever lets go of a collected segment last must not wait for anything.
         let wakes = [&self.workers.flush, &self.workers.collect].map(|bell| bell.ring.clone());
         self.value_log.on_release(move || wakes.iter().for_each(ring));
+        let collector = self.workers.collect.ring.clone();
+        self.oracle.on_oldest_closed(move || ring(&collector));
         self.workers.wake_flusher();
         self.workers.wake_compactors();
         self.workers.wake_collector();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use base::StoreId;
 use engine::{AutoGc, Db, ErrorKind, GcOptions, GcPolicy, Options, Read};
-use vfs::MemFs;
+use vfs::{Cause, Fault, FaultFs, FaultPlan, MemFs, Operation};
 use vlog::{RecoveryInput, ValueLog};
 
 const KIB: usize = 1 << 10;
@@ -102,6 +102,66 @@ fn a_target_alone_moves_the_cap_with_it() {
     for target in [0.05, 0.5, 0.9] {
         options().gc(GcPolicy::Auto(AutoGc::new().garbage_target(target))).open_in_memory().unwrap();
     }
+}
+
+/// Waits until a thread of the store has done something.
+fn wait_until(what: impl Fn() -> bool) {
+    while !what() {
+        std::thread::yield_now();
+    }
+}
+
+fn with_threads() -> Options {
+    Options::new().memtable_size(256 << 10).value_log_file_size(256 << 10)
+}
+
+#[test]
+fn space_comes_back_by_itself_once_the_last_reader_of_it_has_gone() {
+    let db = with_threads().open_in_memory().unwrap();
+    overwrite(&db, 300, 0..1);
+    let snapshot = db.snapshot();
+    overwrite(&db, 300, 1..6);
+    db.flush().unwrap();
+    let live = 300 * 4 * KIB as u64;
+    assert!(snapshot.get(7_u64.to_be_bytes()).unwrap().as_deref() == Some(&value(7, 0)[..]));
+    drop(snapshot);
+    // Nobody writes any more.
+    wait_until(|| db.gc().status().total_bytes < live * 2);
+    assert_round(&db, 300, 5);
+}
+
+#[test]
+fn large_values_are_looked_at_whatever_is_written_between_them() {
+    for between in 0..4_u64 {
+        let db = options().memtable_size(4 << 20).gc(GcPolicy::Manual).open_in_memory().unwrap();
+        for number in 0..1_000_u64 {
+            db.insert((number % 10).to_be_bytes(), value(number % 10, number)).unwrap();
+            (0..between).for_each(|small| db.insert([small as u8], number.to_be_bytes()).unwrap());
+        }
+        let hidden = 990 * 4 * KIB as u64;
+        let surmised = db.gc().status().surmised_dead_bytes;
+        assert!((hidden / 2..hidden * 2).contains(&surmised), "{between} between: {surmised} of {hidden}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_is_in_nobodys_way() {
+    let faults = FaultFs::over_memory(MemFs::new(1), FaultPlan::none());
+    let db = with_threads().vfs(Arc::new(faults.clone())).open("/store").unwrap();
+    faults.arm(Fault::on(Operation::Remove, Cause::AccessDenied).at_suffix(".vlog").forever());
+    overwrite(&db, 300, 0..8);
+    wait_until(|| db.gc().status().collections > 0);
+    let failures = || db.metrics().background.background_failures;
+    wait_until(|| failures() > 0);
+    overwrite(&db, 300, 8..12);
+    db.flush().unwrap();
+    db.sync().unwrap();
+    assert_round(&db, 300, 11);
+    db.close().unwrap();
+    // What was left goes with the next open.
+    faults.disarm_all();
+    let db = with_threads().vfs(Arc::new(faults)).open("/store").unwrap();
+    assert_round(&db, 300, 11);
 }
 
 #[test]

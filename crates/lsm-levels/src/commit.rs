@@ -39,6 +39,8 @@ pub(crate) struct Manifest {
     pub(crate) ended: bool,
     /// Tickets that the value log has applied, to be cleared by the next edit.
     pub(crate) applied_tickets: Vec<u64>,
+    /// Tickets that an edit of numbers has cleared: whoever makes the next edit is told.
+    pub(crate) cleared_tickets: Vec<u64>,
     pub(crate) poisoned: Option<String>,
 }
 
@@ -84,7 +86,9 @@ impl Levels {
         if !manifest.state.clean_shutdown {
             self.rewrite_if_long(manifest);
         }
-        Ok((Applied { cleared_tickets: record.edit.tickets_cleared }, installation))
+        let mut cleared_tickets = std::mem::take(&mut manifest.cleared_tickets);
+        cleared_tickets.extend(record.edit.tickets_cleared);
+        Ok((Applied { cleared_tickets }, installation))
     }
 
     /// Commits what a compaction did: the values that die are noted first, then the edit, then `install` makes readers
@@ -107,7 +111,12 @@ impl Levels {
         let committed = self.prepare_deaths(deaths, &dead).and_then(|ticket| {
             let mut edit = VersionEdit::of(edit).with_last_version(last_version);
             edit.tickets_added.extend(ticket);
-            Ok((self.apply(edit)?, ticket))
+            let applied = self.apply(edit).inspect_err(|_| {
+                if let Some(list) = ticket.filter(|_| !self.is_poisoned()) {
+                    self.clear_tickets(deaths, &Applied { cleared_tickets: vec![list] });
+                }
+            });
+            Ok((applied?, ticket))
         });
         let (applied, ticket) = match committed {
             Ok(committed) => committed,
@@ -202,7 +211,8 @@ impl Levels {
         self.check_writable(&manifest)?;
         let number = *counter(&mut manifest.next);
         if number >= *counter(&mut manifest.state.counters) {
-            let (_, installed) = self.apply_locked(&mut manifest, VersionEdit::default())?;
+            let (applied, installed) = self.apply_locked(&mut manifest, VersionEdit::default())?;
+            manifest.cleared_tickets = applied.cleared_tickets;
             debug_assert!(installed.is_empty(), "an edit of numbers changes no version");
         }
         *counter(&mut manifest.next) += 1;
@@ -233,7 +243,12 @@ impl Levels {
     /// # Errors
     /// As [`apply`](Self::apply).
     pub fn raise_version_ceiling(&self, to: Version) -> Result<()> {
-        self.apply(VersionEdit { version_ceiling: Some(to), ..VersionEdit::default() }).map(drop)
+        let mut manifest = self.manifest.lock();
+        let raised = VersionEdit { version_ceiling: Some(to), ..VersionEdit::default() };
+        let (applied, installed) = self.apply_locked(&mut manifest, raised)?;
+        debug_assert!(installed.is_empty(), "an edit of numbers changes no version");
+        manifest.cleared_tickets = applied.cleared_tickets;
+        Ok(())
     }
 
     /// Marks the store as closed in order and ends the manifest; then as [`end`](Self::end).

@@ -146,8 +146,8 @@ impl Levels {
             // The one in reserve.
             next.log = next.log.saturating_sub(1).max(FIRST.log);
         }
-        let (applied_tickets, ended, poisoned) = (Vec::new(), false, None);
-        let manifest = Manifest { next, state, number, writer, ended, applied_tickets, poisoned };
+        let (applied_tickets, cleared_tickets, ended, poisoned) = (Vec::new(), Vec::new(), false, None);
+        let manifest = Manifest { next, state, number, writer, ended, applied_tickets, cleared_tickets, poisoned };
         Ok(Self {
             vfs: Arc::clone(vfs),
             dir: dir.to_owned(),

@@ -8,8 +8,11 @@
 //! Lock order: the caller's commit lock, then any one of the marks, the range list, the parking lot. The last three are
 //! leaves: nothing is taken under them.
 
+use std::fmt;
+use std::sync::OnceLock;
+
 use base::Version;
-use base::sync::atomic::{AtomicUsize, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use base::sync::{Arc, Mutex};
 
 use crate::commit_order::CommitOrder;
@@ -34,7 +37,29 @@ struct Shared {
     /// records for nobody, or leaves the mark that makes a transaction below it look every read up.
     read_write: Padded<AtomicUsize>,
     conflicts: ConflictTable,
+    oldest_closed: OldestClosed,
     faults: Faults,
+}
+
+/// Who waits for the oldest mark to be closed.
+#[derive(Default)]
+struct OldestClosed {
+    is_awaited: AtomicBool,
+    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl OldestClosed {
+    fn tell(&self) {
+        if let Some(listener) = self.listener.get() {
+            listener();
+        }
+    }
+}
+
+impl fmt::Debug for OldestClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OldestClosed").field("is_awaited", &self.is_awaited).finish_non_exhaustive()
+    }
 }
 
 impl Oracle {
@@ -61,6 +86,7 @@ impl Oracle {
             marks: Padded(Mutex::new(Marks::default())),
             read_write: Padded(AtomicUsize::new(0)),
             conflicts: ConflictTable::new(options.conflict_slots.next_power_of_two()),
+            oldest_closed: OldestClosed::default(),
             faults,
         };
         let order = CommitOrder::new(last_version, version_ceiling, options.recent_bytes_max);
@@ -126,6 +152,19 @@ impl Oracle {
     #[must_use]
     pub fn oldest_now(&self, current_seconds: u64) -> u64 {
         self.0.marks.0.lock().oldest_now_seconds(current_seconds)
+    }
+
+    /// Has `listener` called, from whichever thread closes it, when the oldest mark is closed after a call of
+    /// [`tell_when_oldest_closes`](Self::tell_when_oldest_closes): it must not wait for anything. Once.
+    pub fn on_oldest_closed(&self, listener: impl Fn() + Send + Sync + 'static) {
+        // Only the first listener counts.
+        let _ = self.0.oldest_closed.listener.set(Box::new(listener));
+    }
+
+    /// Has the listener told, once, when the oldest mark is closed. Whoever asks for the discard version afterwards either
+    /// sees that it has risen or is told.
+    pub fn tell_when_oldest_closes(&self) {
+        self.0.oldest_closed.is_awaited.store(true, Ordering::Relaxed);
     }
 
     /// Version and time of the oldest open mark, for metrics.
@@ -207,6 +246,14 @@ impl Oracle {
         marks.close(key);
         if access == Access::ReadWrite {
             self.0.read_write.0.fetch_sub(1, Ordering::Relaxed);
+        }
+        if !self.0.oldest_closed.is_awaited.load(Ordering::Relaxed) {
+            return;
+        }
+        let was_oldest = marks.oldest().is_none_or(|oldest| oldest.version > key.version);
+        drop(marks);
+        if was_oldest && self.0.oldest_closed.is_awaited.swap(false, Ordering::Relaxed) {
+            self.0.oldest_closed.tell();
         }
     }
 

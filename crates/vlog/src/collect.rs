@@ -147,7 +147,7 @@ impl ValueLog {
         for (done, id) in released.iter().enumerate() {
             let paths = [segment_path, hint_path, dead_path, map_path].map(|path| path(&self.dir, *id));
             if let Err(error) = paths.iter().try_for_each(|path| remove_if_there(&*self.vfs, path)) {
-                released.iter().skip(done).for_each(|id| self.released.push(*id));
+                self.released.put_back(released.get(done..).unwrap_or_default());
                 return Err(error);
             }
             tracing::debug!(segment = id.0, "collected segment removed");
@@ -200,7 +200,9 @@ impl ValueLog {
         let seals_len = if self.options.keys.is_some() { SEALS_LEN as u64 } else { 0 };
         for (source, segment) in sources.iter().enumerate() {
             let dead = self.load_dead_set(segment)?;
-            if dead.records() == segment.tally().records.load(Ordering::Relaxed) {
+            let is_there = |last: &u32| u64::from(*last) < segment.readable_bytes();
+            if dead.records() == segment.tally().records.load(Ordering::Relaxed) && dead.offsets().iter().all(is_there)
+            {
                 continue;
             }
             let mut dead = dead.offsets().iter().copied().peekable();

@@ -74,7 +74,8 @@ impl DeadSet {
         }
         fresh.sort_unstable();
         fresh.dedup_by_key(|(offset, _)| *offset);
-        self.bytes += fresh.iter().map(|(_, len)| u64::from(*len)).sum::<u64>();
+        let added = fresh.iter().map(|(_, len)| u64::from(*len)).sum();
+        self.bytes = self.bytes.saturating_add(added);
         self.offsets.extend(fresh.iter().map(|(offset, _)| *offset));
         self.offsets.sort_unstable();
         (self.offsets.len() - before) as u64

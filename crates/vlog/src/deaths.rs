@@ -71,22 +71,27 @@ impl ValueLog {
     ///
     /// # Errors
     /// [`Error::Corruption`] where a list or a dead set is missing or damaged, [`Error::Vfs`] where the system could not
-    /// read; it may be tried again.
+    /// read; deaths in other segments are noted all the same, and it may be tried again.
     pub fn note_deaths(&self, tickets: &[u64]) -> Result<()> {
         self.check_writable()?;
         let live_tickets = self.dying.lock();
         self.settle_doubtful()?;
         let dead = self.read_lists(tickets, &live_tickets)?;
         let set = self.segments();
+        let mut outcome = Ok(());
         for (id, records) in self.places_of(&dead)? {
             let Some(segment) = set.segment(id) else { continue };
-            let mut dead = self.load_dead_set(segment)?;
-            if dead.add(&records) > 0 {
-                segment.tally().note_dead(&dead);
-                self.unsettled.lock().insert(id, dead);
+            match self.load_dead_set(segment) {
+                Ok(mut dead) => {
+                    if dead.add(&records) > 0 {
+                        segment.tally().note_dead(&dead);
+                        self.unsettled.lock().insert(id, dead);
+                    }
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Makes durable what was noted. Each segment's set is written once, however many tickets that were; those of segments
@@ -251,7 +256,7 @@ impl ValueLog {
     }
 
     /// Where the records of pointers stand now. One whose segment is gone, or that its new segment does not hold, was
-    /// dead already when it was collected.
+    /// dead already when it was collected; one behind the end of a segment was lost with its tail.
     fn places_of(&self, dead: &[ValuePointer]) -> Result<DeathsBySegment> {
         let set = self.segments();
         let mut deaths = DeathsBySegment::new();
@@ -259,6 +264,9 @@ impl ValueLog {
             let Some(holder) = set.holder(pointer.segment) else { continue };
             let Some(position) = holder.position_of(*pointer)? else { continue };
             let len = pointer.len.saturating_add(holder.header().around_len());
+            if u64::from(position) + u64::from(len) > holder.readable_bytes() {
+                continue;
+            }
             deaths.entry(holder.id()).or_default().push((position, len));
         }
         Ok(deaths)

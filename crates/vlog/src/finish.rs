@@ -40,8 +40,11 @@ impl ValueLog {
             self.list_recovered(&recovered.segments, first)?;
         }
         self.synced.raise(ValueLogHead { segment: first, offset: 0 });
-        let tickets: Vec<u64> = live_tickets.iter().copied().collect();
-        self.apply_lists(&tickets, &live_tickets)?;
+        // The manifest that was read may be one whose name the power could still take: nothing may rest on it before.
+        self.vfs.sync_dir(&self.dir)?;
+        for ticket in live_tickets.iter() {
+            self.apply_lists(&[*ticket], &live_tickets)?;
+        }
         recovered.segments.clear();
         self.ready.store(true, Ordering::Release);
         Ok(())

@@ -165,9 +165,9 @@ impl RecordScanner {
 
     /// `wanted` bytes (at most a window) from `at`, or fewer where the limit comes first.
     fn bytes_at(&mut self, at: u64, wanted: usize) -> Result<&[u8]> {
-        let wanted = (self.limit - at).min(wanted as u64);
+        let wanted = self.limit.saturating_sub(at).min(wanted as u64);
         if at < self.window_start || at + wanted > self.window_start + self.window.len() as u64 {
-            self.window.resize((self.limit - at).min(WINDOW_BYTES as u64) as usize, 0);
+            self.window.resize(self.limit.saturating_sub(at).min(WINDOW_BYTES as u64) as usize, 0);
             self.window_start = at;
             if let Err(error) = self.file.read_exact_at(&mut self.window, at) {
                 self.window.clear();

@@ -72,6 +72,11 @@ impl Released {
         }
     }
 
+    /// Keeps what could not be removed. Nobody is told: it would be tried again at once.
+    pub(crate) fn put_back(&self, ids: &[SegmentId]) {
+        self.segments.lock().extend_from_slice(ids);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.segments.lock().len()
     }

@@ -10,9 +10,11 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
+
 use base::{SegmentId, ValueLogHead, ValuePointer};
 use support::{DIR, STORE, Sample, assert_all, begin, begin_with, entries_of, fill, names, open, path, small, written};
-use vfs::{AppendMode, CrashMode, MemFs};
+use vfs::{AppendMode, CrashMode, FaultFs, FaultPlan, MemFs};
 use vlog::{Error, IoMode, Options, RecoveryInput, ValueLog};
 
 fn copy(fs: &MemFs) -> MemFs {
@@ -403,4 +405,40 @@ fn a_closed_log_has_nothing_to_recover() {
     let (log, recovery) = begin(&fs, small(), ValueLogHead::default()).unwrap();
     assert_eq!(recovery, vlog::VlogRecovery::default());
     assert_all(&log, &written_records);
+}
+
+/// A program is killed while it collects, and the next one tidies up; then the power goes. What the first had not synced may
+/// be gone with it, and what the second removed must not have been needed.
+#[test]
+fn nothing_is_removed_for_a_manifest_that_the_power_can_still_take() {
+    let memory = MemFs::new(1);
+    let log = open(&memory, small());
+    let written = fill(&log, 100, 200);
+    log.seal_all().unwrap();
+    drop(log);
+    let faults = FaultFs::over_memory(memory.clone(), FaultPlan::none());
+    let (log, _) = ValueLog::open(Arc::new(faults.clone()), DIR, small(), RecoveryInput::default()).unwrap();
+    log.finish_recovery().unwrap();
+    let (dead, alive): (Vec<_>, Vec<_>) = written.into_iter().partition(|(sample, _)| sample.version % 3 == 0);
+    support::kill(&log, 1, &dead.iter().map(|(_, pointer)| *pointer).collect::<Vec<_>>());
+    let killed = Arc::new(Mutex::new(Vec::new()));
+    let (images, kept) = (Arc::clone(&killed), memory.clone());
+    faults.on_mutation(move |record| {
+        images.lock().unwrap().push((kept.crash_image(CrashMode::KeepAll, record.number), record.to_string()));
+    });
+    support::collect(&log, &support::sealed(&log));
+    faults.clear_hook();
+    for (image, killed_before) in std::mem::take(&mut *killed.lock().unwrap()) {
+        let (log, _) = begin_with(&image, small(), RecoveryInput::default()).unwrap();
+        log.finish_recovery().unwrap();
+        log.remove_orphans().unwrap();
+        drop(log);
+        for seed in 0..10 {
+            let lost = image.crash_image(CrashMode::Random, seed);
+            let (log, _) = begin_with(&lost, small(), RecoveryInput::default())
+                .unwrap_or_else(|error| panic!("killed before {killed_before}, seed {seed}: {error}"));
+            log.finish_recovery().unwrap();
+            support::assert_all(&log, &alive);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::store::Opener;
 
 pub(crate) fn run(arguments: &Gc, opener: &Opener) -> Result<Code, Failure> {
-    let db = opener.existing(&arguments.store)?;
+    let db = opener.existing_uncollected(&arguments.store)?;
     let progress = Progress::new("collecting");
     let options = GcOptions::new().discard_ratio(arguments.discard_ratio).find_garbage(true).dry_run(arguments.dry_run);
     let report = db.gc().run_once(options)?;
@@ -42,7 +42,7 @@ pub(crate) fn check(arguments: &Store, opener: &Opener) -> Result<Code, Failure>
 }
 
 pub(crate) fn rebuild(arguments: &Store, opener: &Opener) -> Result<Code, Failure> {
-    let db = opener.existing(&arguments.store)?;
+    let db = opener.existing_uncollected(&arguments.store)?;
     let progress = Progress::new("comparing");
     let check = db.gc().rebuild()?;
     drop(progress);

@@ -37,12 +37,16 @@ pub(crate) fn dead_part(of: &SegmentStatistics) -> f64 {
     of.dead_bytes as f64 / record_bytes(of).max(1) as f64
 }
 
+/// Whether enough of a segment is dead.
+pub(crate) fn is_worth_it(of: &SegmentStatistics, dead_part_min: f64) -> bool {
+    of.sealed && dead_part(of) >= dead_part_min.max(DEAD_PART_MIN)
+}
+
 /// The segments to be collected together to win the most space, so that one of about `output_bytes` holds what is left;
 /// none where nothing is worth it.
 pub(crate) fn choose(segments: &[SegmentStatistics], dead_part_min: f64, output_bytes: u64) -> Vec<SegmentId> {
     let newest = segments.iter().map(|of| of.newest_address.0).max().unwrap_or(0);
-    let worth = |of: &&SegmentStatistics| of.sealed && dead_part(of) >= dead_part_min.max(DEAD_PART_MIN);
-    let mut candidates: Vec<&SegmentStatistics> = segments.iter().filter(worth).collect();
+    let mut candidates: Vec<&SegmentStatistics> = segments.iter().filter(|of| is_worth_it(of, dead_part_min)).collect();
     let all_dead: Vec<SegmentId> =
         candidates.iter().filter(|of| live_bytes(of) == 0).map(|of| of.segment).take(SEGMENTS_MAX).collect();
     if !all_dead.is_empty() {

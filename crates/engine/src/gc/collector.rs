@@ -11,14 +11,13 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use base::sync::atomic::Ordering;
 use base::{EntryKind, EntryRef, PointerPayload, SegmentId, ValuePointer, Version};
+use lsm_levels::TreeVersion;
 use vlog::{CollectContext, Collection, SegmentStatistics};
 
 use crate::batch::Operation;
 use crate::counters::add;
-use crate::gc::choice::{choose, choose_small, dead_part, live_bytes, record_bytes};
-use crate::gc::found::SearchedAt;
+use crate::gc::choice::{choose, choose_small, is_worth_it, live_bytes, record_bytes};
 use crate::gc::{AutoGc, GcEvent, GcOptions, GcReport};
 use crate::read::Bounds;
 use crate::store::Store;
@@ -87,12 +86,13 @@ impl Store {
         if self.health.cause().is_some() {
             return Ok(false);
         }
-        match self.collect_step() {
-            Ok(true) => Ok(true),
+        self.tell_unlinked();
+        let worked = self.collect_step();
+        if !matches!(worked, Ok(true)) {
             // The flusher removes files meanwhile, unless it has failed.
-            Ok(false) => self.remove_released(),
-            Err(error) => self.remove_released().and(Err(error)),
+            self.remove_released_if_possible();
         }
+        worked
     }
 
     fn collect_step(&self) -> Result<bool> {
@@ -102,7 +102,7 @@ impl Store {
         };
         let Some(_turn) = self.garbage.take_turn().filter(|_| !self.workers.is_stopping()) else { return Ok(false) };
         if self.value_log.released_segments() > RELEASED_SEGMENTS_MAX {
-            self.remove_released()?;
+            self.remove_released_if_possible();
         }
         let outlook = self.outlook();
         self.hold_back_writers(auto, self.garbage_part(outlook.garbage(), outlook.total));
@@ -135,14 +135,14 @@ impl Store {
             report.already_running = true;
             return Ok(report);
         };
-        self.remove_released()?;
+        self.remove_released_if_possible();
         let is_held_back = || self.garbage.is_paused() || self.workers.is_stopping();
         if options.find_garbage && !options.dry_run && !is_held_back() {
-            self.find_garbage()?;
+            self.find_garbage(&|| Ok(())).map_err(|error| self.job_failed(error))?;
         }
         if !options.dry_run {
             // Full segments that the flusher has yet to seal.
-            while self.seal_segment()? {}
+            while self.seal_segment().map_err(|error| self.job_failed(error))? {}
         }
         // What comes later is left to the next call, or this one might never end.
         let newest = self.value_log.statistics().iter().map(|of| of.segment).max();
@@ -156,8 +156,12 @@ impl Store {
             let mut outlook = self.outlook();
             outlook.segments.retain(|of| Some(of.segment) <= newest);
             let chosen = if options.dry_run {
-                let due = |of: &&SegmentStatistics| of.sealed && dead_part(of) >= options.discard_ratio;
-                outlook.segments.iter().filter(due).map(|of| of.segment).collect()
+                outlook
+                    .segments
+                    .iter()
+                    .filter(|of| is_worth_it(of, options.discard_ratio))
+                    .map(|of| of.segment)
+                    .collect()
             } else {
                 choose(&outlook.segments, options.discard_ratio, self.set_roll_bytes(&outlook))
             };
@@ -174,7 +178,7 @@ impl Store {
                 Err(error) => return Err(self.job_failed(error)),
             }
         }
-        self.remove_released()?;
+        self.remove_released_if_possible();
         drop(turn);
         self.workers.wake_collector();
         damage.map_or(Ok(report), Err)
@@ -195,7 +199,8 @@ impl Store {
         let large = self.options.value_threshold as usize;
         for (operation, number) in operations.zip(version..) {
             let stride = if operation.value.len() >= large { SAMPLE_LARGE } else { SAMPLE_OTHER };
-            if number % stride != 0 {
+            // Not every so many: commits of large and small values in turn would meet with that.
+            if !number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(8).is_multiple_of(stride) {
                 continue;
             }
             let Ok(keyspace) = self.keyspace_by_id(operation.keyspace) else { continue };
@@ -204,7 +209,7 @@ impl Store {
                 let payload = entry.and_then(|entry| PointerPayload::decode(entry.payload).ok());
                 Ok(payload.map_or(0, |payload| u64::from(payload.pointer.len)))
             });
-            let before = self.garbage.note_hidden(hidden.ok().flatten().unwrap_or(0) * stride);
+            let before = self.garbage.note_hidden(number, hidden.ok().flatten().unwrap_or(0) * stride);
             if self.is_new_mark(before, self.garbage.surmised_bytes()) {
                 self.workers.wake_collector();
             }
@@ -223,58 +228,74 @@ impl Store {
         segments.retain(|of| !damaged.contains_key(&of.segment));
         let total = segments.iter().map(record_bytes).sum();
         let dead = segments.iter().map(|of| of.dead_bytes).sum();
-        let surmised = self.garbage.findable_bytes(self.oracle.discard_version());
-        let pointing_tables = self.pointing_table_bytes();
+        let (surmised, pointing_tables) = (self.findable_bytes(), self.pointing_table_bytes());
         Outlook { segments, total, dead, surmised, pointing_tables }
     }
 
     fn set_roll_bytes(&self, outlook: &Outlook) -> u64 {
-        let wanted = (outlook.total - outlook.dead) / SEGMENTS_WANTED;
+        let wanted = outlook.total.saturating_sub(outlook.dead) / SEGMENTS_WANTED;
         let most = self.options.value_log_file_size;
         let roll_bytes = wanted.clamp(ROLL_BYTES_MIN.min(most), most);
         self.value_log.set_roll_bytes(roll_bytes);
         roll_bytes
     }
 
-    /// Bytes of the tables that point to values, and of the memtables.
+    /// Bytes of garbage that a search would find. Where readers keep more than is left alone, the collector is told when the
+    /// oldest of them has gone.
+    fn findable_bytes(&self) -> u64 {
+        let findable = self.garbage.findable_bytes(self.oracle.discard_version());
+        if self.garbage.surmised_bytes().saturating_sub(findable) <= self.small_log_bytes() / GARBAGE_PART_MIN {
+            return findable;
+        }
+        self.oracle.tell_when_oldest_closes();
+        self.garbage.findable_bytes(self.oracle.discard_version())
+    }
+
+    /// Bytes of the tables that a search writes anew, and of the memtables.
     fn pointing_table_bytes(&self) -> u64 {
         let mut bytes = 0;
         for keyspace in self.keyspaces.load().iter() {
             let view = keyspace.pin();
-            let tables = view.version.all_tables().filter(|(_, table)| !table.table().segments().is_empty());
-            bytes += tables.map(|(_, table)| table.meta().file_size).sum::<u64>();
+            if let Some(bounds) = pointing_range(&view.version) {
+                let range = bounds.as_range();
+                let tables = view.version.all_tables().map(|(_, table)| table.meta());
+                let tables = tables.filter(|meta| range.overlaps(&meta.smallest.user_key, &meta.largest.user_key));
+                bytes += tables.map(|meta| meta.file_size).sum::<u64>();
+            }
             bytes += view.memtables().map(|memtable| memtable.table.used_bytes() as u64).sum::<u64>();
         }
         bytes
     }
 
-    /// Searches for garbage if collection asks for that; `false` if it does not. It goes on meanwhile with what is known.
-    pub(crate) fn search_step(&self) -> Result<bool> {
-        let Some(search) = self.garbage.begin_search() else { return Ok(false) };
-        self.find_garbage()?;
-        search.end();
+    /// Searches for garbage if collection asks for that, which goes on meanwhile with what is known. Compactions that are due
+    /// are done in between. A search that fails is told, and made again once there is more to find.
+    pub(crate) fn search_step(&self) {
+        let Some(_search) = self.garbage.begin_search() else { return };
+        let discard = self.oracle.discard_version();
+        if let Err(error) = self.find_garbage(&|| self.due_compaction().map(drop)) {
+            self.garbage.note_searched(discard);
+            if !self.workers.is_stopping() {
+                self.note_failed_job(Job::Compaction, self.job_failed(error));
+            }
+        }
         self.workers.wake_collector();
-        Ok(true)
     }
 
-    /// Has flushes and compactions drop what newer entries hide, so that their values are known to be dead.
-    fn find_garbage(&self) -> Result<()> {
-        let at = SearchedAt { discard: self.oracle.discard_version(), visible: self.oracle.visible() };
-        let surmised = self.garbage.surmised_bytes();
-        let found_before = self.counters.value_bytes_died.load(Ordering::Relaxed);
+    /// Has flushes and compactions drop what newer entries hide, so that their values are known to be dead. `in_between`
+    /// is called before each compaction.
+    fn find_garbage(&self, in_between: &dyn Fn() -> Result<()>) -> Result<()> {
+        let discard = self.oracle.discard_version();
         add(&self.counters.gc_searches, 1);
-        tracing::debug!(surmised, "the tree is compacted to find garbage");
+        tracing::debug!(surmised = self.garbage.surmised_bytes(), "the tree is compacted to find garbage");
         self.options.events.gc(|| GcEvent::Searching);
         self.flush_for_garbage()?;
         for keyspace in self.keyspaces.load_full().iter() {
-            let points = |table: &lsm_levels::TableHandle| !table.table().segments().is_empty();
-            if keyspace.pin().version.all_tables().any(|(_, table)| points(table)) {
-                self.compact_range(keyspace, &Bounds::of_range(&..))?;
+            if let Some(bounds) = pointing_range(&keyspace.pin().version) {
+                self.compact_range(keyspace, &bounds, in_between)?;
             }
         }
         self.take_up_deaths()?;
-        let found = self.counters.value_bytes_died.load(Ordering::Relaxed) - found_before;
-        self.garbage.note_searched(at, surmised, found);
+        self.garbage.note_searched(discard);
         Ok(())
     }
 
@@ -339,26 +360,49 @@ impl Store {
         Ok(done)
     }
 
-    /// Removes the files of collected segments that nobody holds any more; `false` if there are none.
-    pub(crate) fn remove_released(&self) -> Result<bool> {
-        let segments = self.value_log.remove_released()?;
+    /// Removes the files of collected segments that nobody holds any more. One that cannot be removed is told and tried again
+    /// when the next one is to go, and in nobody's way.
+    fn remove_released_if_possible(&self) {
+        self.remove_released_in_flusher();
+        self.tell_unlinked();
+    }
+
+    /// As [`remove_released_if_possible`](Self::remove_released_if_possible), but leaves it to the collector to tell of it: a
+    /// listener may wait for the flusher.
+    pub(crate) fn remove_released_in_flusher(&self) {
+        match self.value_log.remove_released() {
+            Ok(0) => {}
+            Ok(segments) => {
+                self.garbage.note_unlinked(segments);
+                self.workers.wake_collector();
+            }
+            Err(error) => self.note_failed_job(Job::Collection, self.job_failed(error.into())),
+        }
+    }
+
+    fn tell_unlinked(&self) {
+        let segments = self.garbage.take_unlinked();
         if segments > 0 {
             self.options.events.gc(|| GcEvent::Unlinked { segments });
         }
-        Ok(segments > 0)
     }
 
     /// Waits as long as `bytes` that were just copied should have taken.
     fn pace_collection(&self, auto: &AutoGc, bytes: u64) -> ControlFlow<()> {
         let (total, dead) = self.value_log.record_totals();
-        let part = self.garbage_part(dead + self.garbage.findable_bytes(self.oracle.discard_version()), total);
+        let part = self.garbage_part(dead + self.findable_bytes(), total);
         self.hold_back_writers(auto, part);
         let over = ((part - auto.garbage_target) / (auto.slowdown_start() - auto.garbage_target)).clamp(0.0, 1.0);
         let written = self.gc_pace.written_per_second(self.commit_state.lock().totals.value_log_bytes, &*self.clock);
         let follow = (written * 2.0).max(RATE_AT_TARGET);
         let rate = follow * (RATE_AT_CAP / follow).max(1.0).powf(over);
         let rate = auto.bytes_per_second_max.map_or(rate, |most| rate.min(most as f64));
-        self.gc_pace.wait(bytes, rate, &*self.clock);
+        self.gc_pace.copied(bytes, rate, &*self.clock);
+        while self.gc_pace.wait_a_while(&*self.clock) {
+            if self.garbage.is_paused() || self.workers.is_stopping() {
+                return ControlFlow::Break(());
+            }
+        }
         ControlFlow::Continue(())
     }
 
@@ -379,6 +423,14 @@ impl Store {
         let rate = WRITE_RATE_FIRST * (WRITE_RATE_LAST / WRITE_RATE_FIRST).powf(over.min(1.0));
         self.value_pacer.set_rate((over > 0.0).then_some(rate as u64));
     }
+}
+
+/// From the first key of a table that points to values to the last one; `None` where none does.
+fn pointing_range(version: &TreeVersion) -> Option<Bounds> {
+    let pointing = || version.all_tables().map(|(_, table)| table).filter(|table| !table.table().segments().is_empty());
+    let first = pointing().map(|table| &table.meta().smallest.user_key).min()?;
+    let last = pointing().map(|table| &table.meta().largest.user_key).max()?;
+    Some(Bounds::between(first, last))
 }
 
 /// The segment whose file, or companion file, is at `path`.

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use base::sync::{Mutex, MutexGuard};
 use base::{SegmentId, Version};
+
+use crate::gc::surmised::Surmised;
 
 /// What is known of garbage and of its collection, for as long as the store is open.
 #[derive(Debug, Default)]
@@ -17,22 +19,13 @@ pub(crate) struct Garbage {
     turn: Mutex<()>,
     paused: AtomicU64,
     search: Mutex<Search>,
+    unlinked: AtomicUsize,
     /// Whether there is a value log to speak of, so that writes are worth a look.
     sampling: AtomicBool,
     /// Bytes of records that newer writes hide, by the samples, and that no flush or compaction has found yet.
-    surmised_bytes: AtomicU64,
-    last_search: Mutex<SearchedAt>,
+    surmised: Mutex<Surmised>,
     /// Segments that cannot be collected as they are damaged, and what is wrong with them.
     damaged: Mutex<BTreeMap<SegmentId, String>>,
-}
-
-/// How far a search could see.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SearchedAt {
-    /// The newest commit that every reader saw.
-    pub(crate) discard: Version,
-    /// The newest commit.
-    pub(crate) visible: Version,
 }
 
 /// Whether the tree is to find garbage.
@@ -44,21 +37,12 @@ enum Search {
     Running,
 }
 
-/// A search that is under way. Dropped before it has ended, it stays wanted.
+/// A search that is under way, until it is dropped.
 pub(crate) struct SearchTurn<'a>(&'a Garbage);
-
-impl SearchTurn<'_> {
-    pub(crate) fn end(self) {
-        *self.0.search.lock() = Search::NotWanted;
-    }
-}
 
 impl Drop for SearchTurn<'_> {
     fn drop(&mut self) {
-        let mut search = self.0.search.lock();
-        if *search == Search::Running {
-            *search = Search::Wanted;
-        }
+        *self.0.search.lock() = Search::NotWanted;
     }
 }
 
@@ -121,35 +105,41 @@ impl Garbage {
         self.sampling.load(Ordering::Relaxed)
     }
 
-    /// Writes hide about this many bytes more. Returns what was surmised before.
-    pub(crate) fn note_hidden(&self, bytes: u64) -> u64 {
-        self.surmised_bytes.fetch_add(bytes, Ordering::Relaxed)
+    /// The write of version `by` hides about `bytes`. Returns what was surmised before.
+    pub(crate) fn note_hidden(&self, by: Version, bytes: u64) -> u64 {
+        let mut surmised = self.surmised.lock();
+        let before = surmised.total();
+        surmised.hide(by, bytes);
+        before
     }
 
-    /// Records of this many bytes are known to be dead, or to be kept by a reader: they need not be surmised any more.
+    /// Records of this many bytes are known to be dead: they need not be surmised any more.
     pub(crate) fn note_found(&self, bytes: u64) {
-        let less = |surmised: u64| Some(surmised.saturating_sub(bytes));
-        // Never refused: there is always less.
-        let _ = self.surmised_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.surmised.lock().found(bytes);
+    }
+
+    /// A search that began when every reader saw `discard` has ended.
+    pub(crate) fn note_searched(&self, discard: Version) {
+        self.surmised.lock().searched(discard);
     }
 
     /// Bytes of garbage that are not known yet, by the samples.
     pub(crate) fn surmised_bytes(&self) -> u64 {
-        self.surmised_bytes.load(Ordering::Relaxed)
+        self.surmised.lock().total()
     }
 
-    /// The part of that which a search could find now: nothing while a reader holds what the last one had to leave.
+    /// The part of that which a search could find, now that every reader sees `discard`.
     pub(crate) fn findable_bytes(&self, discard: Version) -> u64 {
-        if discard > self.last_search.lock().discard { self.surmised_bytes() } else { 0 }
+        self.surmised.lock().findable(discard)
     }
 
-    /// A search has ended that began at `at`, when `surmised` bytes were, and that found `found`. What it did not find is not
-    /// there, unless the oldest reader is older than the search before: then it is kept for that one.
-    pub(crate) fn note_searched(&self, at: SearchedAt, surmised: u64, found: u64) {
-        let before = std::mem::replace(&mut *self.last_search.lock(), at);
-        if at.discard >= before.visible {
-            self.note_found(surmised.saturating_sub(found));
-        }
+    /// The files of so many segments were removed, of which nobody was told yet.
+    pub(crate) fn note_unlinked(&self, segments: usize) {
+        self.unlinked.fetch_add(segments, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_unlinked(&self) -> usize {
+        self.unlinked.swap(0, Ordering::Relaxed)
     }
 
     pub(crate) fn note_damaged(&self, segment: SegmentId, cause: &str) {
@@ -162,25 +152,8 @@ impl Garbage {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a failed test panics")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_reader_kept_from_a_search_is_searched_for_once_it_has_gone() {
-        let garbage = Garbage::default();
-        garbage.note_hidden(100);
-        assert_eq!(garbage.findable_bytes(10), 100);
-        // All readers are new: what was not found was never there.
-        garbage.note_searched(SearchedAt { discard: 10, visible: 12 }, 100, 70);
-        garbage.note_found(70);
-        assert_eq!(garbage.surmised_bytes(), 0);
-        // One has stayed since before that search.
-        garbage.note_hidden(50);
-        assert_eq!((garbage.findable_bytes(10), garbage.findable_bytes(11)), (0, 50));
-        garbage.note_searched(SearchedAt { discard: 11, visible: 20 }, 50, 0);
-        assert_eq!((garbage.findable_bytes(11), garbage.findable_bytes(21)), (0, 50));
-    }
 
     #[test]
     fn a_search_is_asked_for_once_and_again_only_when_it_has_ended() {
@@ -193,8 +166,6 @@ mod tests {
         let search = garbage.begin_search();
         assert!(search.is_some() && garbage.begin_search().is_none() && !garbage.ask_for_search());
         drop(search);
-        assert!(!garbage.ask_for_search(), "one that failed is tried again");
-        garbage.begin_search().unwrap().end();
         assert!(garbage.begin_search().is_none() && garbage.ask_for_search());
     }
 }

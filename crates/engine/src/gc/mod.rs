@@ -9,6 +9,7 @@ mod pace;
 mod policy;
 mod repair;
 mod status;
+mod surmised;
 
 use std::sync::Arc;
 

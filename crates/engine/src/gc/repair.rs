@@ -110,7 +110,7 @@ impl Store {
                 some.push(of);
             }
             let (leaked, endangered) = self.compare_segments(&some, head, &mut check)?;
-            mend(&leaked, &endangered)?;
+            mend(&leaked, &endangered).map_err(|error| self.job_failed(error))?;
         }
         Ok(check)
     }
@@ -158,12 +158,12 @@ impl Store {
                     continue;
                 }
                 check.records += 1;
-                let is_dead =
-                    dead.contains(entry.position) || pending.binary_search_by_key(&place(&pointer), place).is_ok();
-                match (is_referenced, is_dead) {
+                // What is announced may still have its entry; what was dead before the views were pinned may not.
+                let is_pending = || pending.binary_search_by_key(&place(&pointer), place).is_ok();
+                match (is_referenced, dead.contains(entry.position)) {
                     (true, false) => check.live_records += 1,
-                    (false, true) => check.dead_records += 1,
-                    (false, false) => {
+                    (false, is_dead) if is_dead || is_pending() => check.dead_records += 1,
+                    (false, _) => {
                         check.leaked_records += 1;
                         check.leaked_bytes += u64::from(pointer.len);
                         leaked.push(pointer);

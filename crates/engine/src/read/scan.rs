@@ -64,6 +64,11 @@ impl Bounds {
         Self { lower, upper }
     }
 
+    /// From one key to another, both included.
+    pub(crate) fn between(first: &[u8], last: &[u8]) -> Self {
+        Self { lower: first.to_vec(), upper: Some(just_behind(last)) }
+    }
+
     pub(crate) fn of_prefix(prefix: &[u8]) -> Self {
         Self { lower: prefix.to_vec(), upper: lsm_levels::prefix_end(prefix) }
     }

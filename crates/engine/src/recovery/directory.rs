@@ -84,14 +84,27 @@ fn refuse_foreign(vfs: &dyn Vfs, files: &StoreFiles, access: Access, may_create:
     for entry in vfs.list(&files.dir)? {
         let name = entry.name.to_str().unwrap_or_default();
         let may_be_left = ["LOCK", "vlog", "CURRENT.tmp", KEY_REGISTRY, "KEYREGISTRY.tmp"].contains(&name)
-            || (name.starts_with("MANIFEST-") && is_unfinished(vfs, &files.dir.join(&entry.name))?);
+            || (name == FIRST_MANIFEST && is_unfinished(vfs, &files.dir.join(&entry.name))?);
         if !may_be_left {
             let found = format!("no CURRENT, but {}", entry.name.display());
             return Err(Error::incompatible(&files.dir, "not a store", "a store or an empty directory", found));
         }
     }
+    // The value log is begun behind CURRENT: where it has files, that one was lost, and the keys of those files must stay.
+    if files.has_own_value_dir() && vfs.metadata(&files.dir.join(KEY_REGISTRY))?.is_none() {
+        return Ok(());
+    }
+    let values = if vfs.metadata(&files.value_dir)?.is_some() { vfs.list(&files.value_dir)? } else { Vec::new() };
+    if let Some(rest) = values.iter().find(|entry| entry.name != Path::new("LOCK")) {
+        let rest = files.value_dir.join(&rest.name);
+        let what = format!("the file is missing, but there are others of a store, such as {}", rest.display());
+        return Err(Corruption::new(files.current(), 0, what).into());
+    }
     Ok(())
 }
+
+/// The manifest that is there before `CURRENT` is.
+const FIRST_MANIFEST: &str = "MANIFEST-000001";
 
 /// Whether a manifest may be one of ours, whose beginning may not have reached the disk.
 fn is_unfinished(vfs: &dyn Vfs, manifest: &Path) -> Result<bool> {

@@ -83,6 +83,10 @@ struct End {
 }
 
 impl Logs {
+    pub(super) fn is_any(&self) -> bool {
+        !self.logs.is_empty()
+    }
+
     /// Opens every log from the oldest that a keyspace needs on.
     pub(super) fn find(
         options: &Options,

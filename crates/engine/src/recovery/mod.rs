@@ -13,6 +13,7 @@ mod values;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base::sync::Mutex;
@@ -171,7 +172,8 @@ impl Opening {
         let input = RecoveryInput {
             synced: logs.value_log_synced,
             live_tickets: manifest.map_or(&[], |manifest| &manifest.tickets),
-            must_exist: manifest.is_some_and(|manifest| manifest.last_version > 0),
+            // It is durable before the first log is begun.
+            must_exist: logs.is_any() || manifest.is_some_and(|manifest| manifest.last_version > 0),
         };
         let vfs = Arc::clone(&self.options.vfs);
         let (value_log, recovery) = ValueLog::open(vfs, &self.files.value_dir, options, input)?;
@@ -229,12 +231,13 @@ impl Opening {
             values_without_entry: Mutex::new(Vec::new()),
             unapplied_tickets: Mutex::new(Vec::new()),
             noted_tickets: Mutex::new(Vec::new()),
+            next_data_key_try: AtomicU64::new(0),
             garbage: Garbage::default(),
             gc_pace: GcPace::default(),
             compactions_running: AtomicU64::new(0),
             health,
-            pacer: Pacer::new(64 << 20, 2 << 20),
-            value_pacer: Pacer::new(1 << 30, 4 << 20),
+            pacer: Pacer::new(64 << 20, 2 << 20, Duration::from_millis(1)),
+            value_pacer: Pacer::new(1 << 30, 4 << 20, Duration::from_millis(100)),
             stalls: Stalls::default(),
             workers: Workers::new(),
             counters: Counters::default(),

@@ -13,14 +13,16 @@ use base::sync::{Condvar, Mutex};
 /// Slots nearer than this are not waited for: waking up costs about as much.
 const SLACK_NANOSECONDS: u64 = 100_000;
 
-/// No single write waits longer than this for its slot.
-const WAIT_NANOSECONDS_MAX: u64 = 1_000_000;
+/// No slot is further ahead than this: what a write beyond it would have to wait is let off.
+const AHEAD_NANOSECONDS_MAX: u64 = 100_000_000;
 
 /// Gives writers their slots.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     /// Bytes a second at the start of the slowdown, and at its end.
     rates: (u64, u64),
+    /// No single write waits longer than this for its slot.
+    wait_nanoseconds_max: u64,
     /// Allowed bytes a second; 0 is no limit.
     bytes_per_second: AtomicU64,
     /// Where the time line stands, in nanoseconds of the monotonic clock.
@@ -32,10 +34,12 @@ pub(crate) struct Pacer {
 }
 
 impl Pacer {
-    /// A pacer that allows `first` bytes a second at the start of the slowdown and `last` at its end.
-    pub(crate) fn new(first: u64, last: u64) -> Self {
+    /// A pacer that allows `first` bytes a second at the start of the slowdown and `last` at its end, and lets no write wait
+    /// longer than `wait_max`, nor than a tenth of a second.
+    pub(crate) fn new(first: u64, last: u64, wait_max: Duration) -> Self {
         Self {
             rates: (first, last),
+            wait_nanoseconds_max: nanoseconds(wait_max).min(AHEAD_NANOSECONDS_MAX),
             bytes_per_second: AtomicU64::new(0),
             next_slot: AtomicU64::new(0),
             waited_nanoseconds: AtomicU64::new(0),
@@ -67,8 +71,11 @@ impl Pacer {
         self.next_slot.fetch_max(now, Ordering::Relaxed);
         let slot = self.next_slot.fetch_add(cost, Ordering::Relaxed);
         let ahead = slot.saturating_sub(now);
+        if ahead.saturating_add(cost) > AHEAD_NANOSECONDS_MAX {
+            self.next_slot.fetch_min(now + AHEAD_NANOSECONDS_MAX, Ordering::Relaxed);
+        }
         if ahead > SLACK_NANOSECONDS {
-            self.wait(ahead.min(WAIT_NANOSECONDS_MAX));
+            self.wait(ahead.min(self.wait_nanoseconds_max));
         }
     }
 
@@ -99,7 +106,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_without_debt() {
-        let pacer = Pacer::new(64 << 20, 2 << 20);
+        let pacer = Pacer::new(64 << 20, 2 << 20, Duration::from_millis(1));
         let clock = ManualClock::new(0);
         for _ in 0..1_000 {
             pacer.admit(1 << 20, &clock);
@@ -109,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_rate_falls_with_the_debt_and_writers_wait_for_their_slots() {
-        let pacer = Pacer::new(64 << 20, 2 << 20);
+        let pacer = Pacer::new(64 << 20, 2 << 20, Duration::from_millis(1));
         let clock = ManualClock::new(1);
         pacer.set_debt(Some(1_000));
         pacer.admit(1 << 20, &clock);
@@ -119,5 +126,16 @@ mod tests {
         clock.advance(Duration::from_secs(10));
         pacer.admit(1, &clock);
         assert_eq!(pacer.waits().0, 1, "time unused is not saved up");
+    }
+    #[test]
+    fn what_is_owed_is_let_off_beyond_a_tenth_of_a_second() {
+        let pacer = Pacer::new(64 << 20, 1 << 20, Duration::from_millis(1));
+        let clock = ManualClock::new(1);
+        pacer.set_debt(Some(1_000));
+        (0..100).for_each(|_| pacer.admit(1 << 20, &clock));
+        clock.advance(Duration::from_millis(100));
+        let before = pacer.waits().0;
+        pacer.admit(1, &clock);
+        assert_eq!(pacer.waits().0, before);
     }
 }

@@ -117,7 +117,7 @@ fn deaths_of_an_edit_that_was_read_but_never_synced_count_only_once_it_is() {
 }
 
 /// What a power loss leaves in each mode, at each change of a file.
-fn images_while(disk: &Disk, modes: &'static [CrashMode], work: impl FnOnce()) -> Vec<(MemFs, String)> {
+pub(crate) fn images_while(disk: &Disk, modes: &'static [CrashMode], work: impl FnOnce()) -> Vec<(MemFs, String)> {
     let images = Arc::new(Mutex::new(Vec::new()));
     let (memory, taken) = (disk.memory.clone(), Arc::clone(&images));
     disk.faults.on_mutation(move |record| {

@@ -138,6 +138,26 @@ fn the_value_of_a_failed_commit_is_dead() {
     check_garbage(&disk, &disk.open(), "after a close");
 }
 
+/// The value of a failed commit may be lost with the power, but not the knowledge of it: a death of what is not there must
+/// not make another record look dead.
+#[test]
+fn a_failed_commit_whose_value_was_lost_with_the_power_takes_no_other_value_along() {
+    let disk = Disk::new(43);
+    let db = disk.open();
+    let default = keyspace(&db, "default");
+    put(&default, "lives", &bytes(1, 900));
+    db.flush().unwrap();
+    disk.faults.arm(Fault::on(Operation::Append, Cause::NoSpace).at_suffix(".wal"));
+    default.insert("failed", bytes(3, 2_000)).unwrap_err();
+    for (memory, what) in crate::collections::images_while(&disk, &[CrashMode::DropUnsynced], || db.close().unwrap()) {
+        let left = Disk::of(memory);
+        let db = left.open();
+        crate::values::collect(&db);
+        assert_eq!(value_of(&keyspace(&db, "default"), "lives"), Some(bytes(1, 900)), "{what}");
+        check_garbage(&left, &db, &what);
+    }
+}
+
 /// A value whose entry was flushed is in no memtable after a crash, although its log is still there.
 #[test]
 fn a_flushed_value_is_not_taken_for_one_without_an_entry() {
