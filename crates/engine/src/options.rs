@@ -302,7 +302,8 @@ impl Options {
     }
 
     /// Encrypts all that is written, under data keys that the master key wraps. A store that was not encrypted stays
-    /// readable and goes on encrypted. Badger: `EncryptionKey`.
+    /// readable and goes on encrypted; what is in its files is encrypted as compactions and collections rewrite it, and not
+    /// before. Badger: `EncryptionKey`.
     pub fn encryption(mut self, provider: Arc<dyn KeyProvider>) -> Self {
         self.encryption = Some(provider);
         self

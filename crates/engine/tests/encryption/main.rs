@@ -8,17 +8,21 @@
     reason = "a failed test panics"
 )]
 
+mod files;
+mod nonces;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::clock::ManualClock;
-use base::proof::seed;
-use base::rng::Rng;
 use base::show;
-use engine::{CompactOptions, Db, Durability, ErrorKind, KeyspaceOptions, Options, StaticKey, WriteOptions};
+use base::sync::Mutex;
+use engine::{CompactOptions, Db, ErrorKind, GcOptions, GcPolicy, KeyspaceOptions, Options, StaticKey};
 use vfs::{CrashMode, FaultFs, FaultPlan, MemFs, Vfs};
+
+use crate::files::{Seen, assert_all_kinds, contains, kind};
 
 const STORE: &str = "/store";
 const LARGE: usize = 2_000;
@@ -78,9 +82,34 @@ fn check(db: &Db) {
     }
 }
 
+/// Writes large values over each other until segments roll, and has what died collected.
+fn overwrite_and_collect(db: &Db) {
+    for round in 0..4 {
+        for number in 0..12 {
+            let value = secret("churned value", round).repeat(LARGE / 20 + number);
+            db.insert(secret("churned key", number), value).unwrap();
+            db.insert(secret("sunk key", 12 * round + number), secret("sunk value", number).repeat(LARGE / 20))
+                .unwrap();
+        }
+        db.flush().unwrap();
+    }
+    db.compact(.., CompactOptions::new()).unwrap();
+    collect(db);
+    // Few deaths, so that they are written down before the segments that they are in are collected.
+    for number in 0..4 {
+        db.insert(secret("sunk key", number), "raised").unwrap();
+        db.compact(.., CompactOptions::new()).unwrap();
+    }
+}
+
+fn collect(db: &Db) {
+    let report = db.gc().run_once(GcOptions::new().discard_ratio(0.02).find_garbage(true)).unwrap();
+    assert!(!report.segments.is_empty(), "nothing was collected");
+}
+
 /// Files that contain `text`.
 fn showing(memory: &MemFs, text: &str) -> Vec<PathBuf> {
-    let holds = |path: &PathBuf| memory.read(path).unwrap().windows(text.len()).any(|at| at == text.as_bytes());
+    let holds = |path: &PathBuf| contains(&memory.read(path).unwrap(), text);
     memory.files().into_iter().filter(holds).collect()
 }
 
@@ -105,6 +134,50 @@ fn no_key_value_or_name_shows_in_any_file_on_any_of_its_ways() {
     assert_eq!(showing(&memory, "secret"), [""; 0].map(PathBuf::from), "once it is closed");
     let db = encrypted(&vfs, 1).open_read_only(STORE).unwrap();
     check(&db);
+}
+
+/// Fills a store and has it collect. Gives what was seen of its files at each change of one, and which of them showed what
+/// is secret, by their kinds.
+fn watch(memory: &MemFs, options: impl Fn(&Arc<dyn Vfs>) -> Options) -> (Seen, BTreeSet<String>) {
+    let faults = FaultFs::over_memory(memory.clone(), FaultPlan::none());
+    let vfs: Arc<dyn Vfs> = Arc::new(faults.clone());
+    let watched = Arc::new(Mutex::new((Seen::default(), BTreeSet::new())));
+    let (below, notes) = (memory.clone(), Arc::clone(&watched));
+    faults.on_mutation(move |_| {
+        let (seen, shown) = &mut *notes.lock();
+        let showing = seen.changed(&below).into_iter().filter(|(_, bytes)| contains(bytes, "secret"));
+        shown.extend(showing.map(|(path, bytes)| kind(&path, &bytes)));
+    });
+    let db = options(&vfs).open(STORE).unwrap();
+    fill(&db);
+    overwrite_and_collect(&db);
+    check(&db);
+    db.close().unwrap();
+    faults.clear_hook();
+    std::mem::take(&mut *watched.lock())
+}
+
+/// Files that are not whole yet included.
+#[test]
+fn nothing_shows_at_any_change_of_a_file_while_garbage_is_collected() {
+    let (_, shown) = watch(&MemFs::new(10), plain);
+    let with_keys = ["MANIFEST", "collected vlog", "hint", "sst", "vlog", "wal"].map(str::to_owned);
+    assert_eq!(shown, with_keys.into(), "what a store that is not encrypted shows");
+
+    let (memory, vfs) = memory(10);
+    let (seen, shown) = watch(&memory, |vfs| encrypted(vfs, 1));
+    show!("encryption: {} states of files: {:?}, not whole yet: {:?}", seen.count, seen.kinds, seen.unfinished);
+    assert_eq!(shown, BTreeSet::new());
+    assert_all_kinds(&seen.kinds);
+    for kind in ["collected vlog", "dead", "deaths", "hint", "map", "sst", "VLOG-MANIFEST", "KEYREGISTRY"] {
+        assert!(seen.unfinished.contains(kind), "no {kind} was seen before it was whole: {:?}", seen.unfinished);
+    }
+    let db = encrypted(&vfs, 1).open(STORE).unwrap();
+    check(&db);
+    for number in 0..12 {
+        let value = db.get(secret("churned key", number)).unwrap().unwrap();
+        assert_eq!(value, secret("churned value", 3).repeat(LARGE / 20 + number).as_bytes());
+    }
 }
 
 #[test]
@@ -146,21 +219,39 @@ fn a_registry_of_another_store_is_refused() {
 }
 
 #[test]
-fn a_plain_store_goes_on_encrypted_and_compaction_encrypts_the_rest() {
+fn a_plain_store_goes_on_encrypted_and_what_is_rewritten_shows_no_more() {
     let (memory, vfs) = memory(5);
     let db = plain(&vfs).open(STORE).unwrap();
     fill(&db);
     db.close().unwrap();
     let error = encrypted(&vfs, 1).open_read_only(STORE).map(|db| check(&db));
     assert!(error.is_ok(), "a reader needs no registry for a plain store");
-    let db = encrypted(&vfs, 1).open(STORE).unwrap();
+    let db = encrypted(&vfs, 1).gc(GcPolicy::Manual).open(STORE).unwrap();
     check(&db);
     db.insert("later secret key", "later secret value").unwrap();
     db.insert("later secret large", "later secret value".repeat(LARGE)).unwrap();
     db.flush().unwrap();
     assert_eq!(showing(&memory, "later secret"), [""; 0].map(PathBuf::from));
+    let extensions = |shown: Vec<PathBuf>| -> BTreeSet<_> {
+        shown.iter().map(|path| path.extension().unwrap_or_default().to_str().unwrap().to_owned()).collect()
+    };
+    assert!(extensions(showing(&memory, "secret")).contains("sst"), "what is old is not encrypted yet");
+    // Tables with which nothing overlaps would merely be moved.
+    let second = db.keyspace("secret keyspace", KeyspaceOptions::new()).unwrap();
+    for number in (0..400).filter(|number| number % 20 != 0) {
+        db.insert(secret("key", number), secret("small value", number)).unwrap();
+    }
+    for number in (0..400).step_by(40) {
+        db.insert(secret("large key", number), secret("large value", number).repeat(LARGE / 20)).unwrap();
+        second.insert(secret("other key", number), secret("other value", number)).unwrap();
+    }
     db.compact(.., CompactOptions::new()).unwrap();
     check(&db);
+    let left = extensions(showing(&memory, "secret"));
+    assert_eq!(left, ["hint", "vlog"].map(str::to_owned).into(), "large values stay until they are collected");
+    collect(&db);
+    check(&db);
+    assert_eq!(showing(&memory, "secret"), [""; 0].map(PathBuf::from), "once they are collected");
     db.close().unwrap();
     assert_eq!(plain(&vfs).open(STORE).unwrap_err().kind(), ErrorKind::Encryption);
     check(&encrypted(&vfs, 1).open(STORE).unwrap());
@@ -242,7 +333,7 @@ fn a_crash_while_a_store_is_made_or_first_encrypted_leaves_one_that_opens() {
             }
             memory
         };
-        let images = Arc::new(base::sync::Mutex::new(Vec::new()));
+        let images = Arc::new(Mutex::new(Vec::new()));
         let memory = build();
         let faults = FaultFs::over_memory(memory.clone(), FaultPlan::none());
         let taken = Arc::clone(&images);
@@ -267,78 +358,4 @@ fn a_crash_while_a_store_is_made_or_first_encrypted_leaves_one_that_opens() {
             assert!(encrypted(&vfs, 1).open(STORE).unwrap().get("new").unwrap().is_some());
         }
     }
-}
-
-/// What stood at each place of each file at any time, by the salt in its header: where two states of a file differ, two
-/// texts were sealed with one nonce. A log has one more number in it, the round, which tells writes at one place apart.
-#[derive(Default)]
-struct Places(BTreeMap<Vec<u8>, Vec<u8>>, u64);
-
-impl Places {
-    fn note(&mut self, memory: &MemFs) {
-        for path in memory.files() {
-            let bytes = memory.read(&path).unwrap();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            let salt = match name {
-                "KEYREGISTRY" => 28..60,
-                _ if name.ends_with(".sst") => bytes.len() - 64..bytes.len() - 32,
-                _ if path.iter().any(|part| part == "vlog") && !name.ends_with(".tmp") => 32..64,
-                _ if name.ends_with(".wal") || name.starts_with("MANIFEST-") => 32..64,
-                _ => continue,
-            };
-            let Some(salt) = bytes.get(salt).filter(|salt| salt.iter().any(|byte| *byte != 0)) else { continue };
-            let known = self.0.entry(salt.to_vec()).or_default();
-            let differs = known.iter().zip(&bytes).position(|(known, byte)| known != byte && *known != 0 && *byte != 0);
-            assert_eq!(differs, None, "{}: one place, two texts", path.display());
-            if known.len() < bytes.len() {
-                known.resize(bytes.len(), 0);
-            }
-            known.iter_mut().zip(&bytes).for_each(|(known, byte)| *known |= byte);
-            self.1 += 1;
-        }
-    }
-}
-
-/// A store dies again and again, by its process or by power, and so do copies of it that go on by themselves; each life
-/// reuses what numbers it may.
-#[test]
-fn nothing_is_sealed_twice_under_one_nonce_over_crashes_and_copies() {
-    let mut rng = Rng::new(seed(9));
-    let mut places = Places::default();
-    let mut worlds = vec![MemFs::new(rng.next_u64())];
-    for life in 0..60u64 {
-        let which = rng.below(worlds.len() as u64) as usize;
-        let memory = worlds.swap_remove(which);
-        let vfs: Arc<dyn Vfs> = Arc::new(memory.clone());
-        let db = encrypted(&vfs, 1).open(STORE).unwrap();
-        for write in 0..rng.below(60) {
-            let value = vec![rng.below(256) as u8; if write % 7 == 0 { LARGE } else { 100 }];
-            let durability = if rng.below(4) == 0 { Durability::Sync } else { Durability::Os };
-            let mut batch = engine::WriteBatch::new();
-            batch.insert(format!("key {}", rng.below(50)), value).unwrap();
-            db.write_with(batch, WriteOptions::new().durability(durability)).unwrap();
-            match rng.below(40) {
-                0 => db.flush().unwrap(),
-                1 => drop(db.compact(.., CompactOptions::new()).unwrap()),
-                2 => db.rotate_data_key().unwrap(),
-                _ => {}
-            }
-            if write % 5 == 0 {
-                places.note(&memory);
-            }
-        }
-        places.note(&memory);
-        if rng.below(4) == 0 {
-            db.close().unwrap();
-            places.note(&memory);
-        }
-        // A copy of the store, or two, each with randomness of its own.
-        let modes = [CrashMode::KeepAll, CrashMode::DropUnsynced, CrashMode::Prefix, CrashMode::Random];
-        for _ in 0..1 + u64::from(life % 4 == 0 && worlds.len() < 5) {
-            let mode = modes[rng.below(4) as usize];
-            worlds.push(memory.crash_image(mode, rng.next_u64()));
-        }
-    }
-    show!("nonces: {} files of one salt each, seen in {} states", places.0.len(), places.1);
-    assert!(places.0.len() > 200);
 }
