@@ -11,7 +11,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "two threads share the work")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::show;
 use engine::{
-    CompactOptions, Compression, Db, Durability, Error, ErrorKind, IoMode, Keyspace, KeyspaceOptions, Options, Read,
-    RecoveryReport, StaticKey, WriteBatch, WriteOptions,
+    CompactOptions, Compression, Db, DroppedTail, Durability, Error, ErrorKind, GcOptions, IoMode, Keyspace,
+    KeyspaceOptions, Options, Read, RecoveryReport, StaticKey, WriteBatch, WriteOptions,
 };
 use vfs::{CrashMode, MemFs};
 
@@ -31,6 +31,10 @@ const COMMITS: u64 = 40;
 const SYNCED: u64 = 34;
 /// One damaged store in this many is opened for writing.
 const WRITTEN_TO: usize = 3;
+
+/// Parts of the names of files, one of each kind; beside a map is a collected segment.
+const KINDS: [&str; 10] =
+    [".wal", ".sst", "CURRENT", "/MANIFEST-", ".vlog", ".hint", ".map", ".dead", ".deaths", "VLOG-MANIFEST"];
 
 /// Both keyspaces after some number of commits.
 type State = [BTreeMap<Vec<u8>, Vec<u8>>; 2];
@@ -63,7 +67,8 @@ fn options(vfs: &MemFs, Making { compression, encrypted }: Making) -> Options {
         .inline_background()
 }
 
-/// A store with tables on two levels, sealed and open segments, deaths, and a log with a synced and an unsynced part.
+/// A store with tables on two levels, sealed, open and collected segments, dead sets, a death list, and a log with a synced
+/// and an unsynced part.
 fn build(making: Making) -> (MemFs, Vec<State>) {
     let vfs = MemFs::new(11);
     let db = options(&vfs, making).open(STORE).unwrap();
@@ -86,13 +91,22 @@ fn build(making: Making) -> (MemFs, Vec<State>) {
         if commit % 2 == 0 {
             put(0, format!("large{}", commit % 6), 120);
         }
+        if commit % 8 == 1 {
+            put(0, format!("kept{commit}"), 120);
+        }
         let durability = if commit == SYNCED { Durability::Sync } else { Durability::Os };
         db.write_with(batch, WriteOptions::new().durability(durability)).unwrap();
         states.push(state);
         match commit {
-            10 | 20 => db.flush().unwrap(),
-            21 => drop(db.compact(.., CompactOptions::new()).unwrap()),
-            28 => db.flush().unwrap(),
+            10 | 20 | 30 => db.flush().unwrap(),
+            21 => {
+                db.compact(.., CompactOptions::new()).unwrap();
+                let report = db.gc().run_once(GcOptions::new().discard_ratio(0.1).find_garbage(true)).unwrap();
+                assert!(report.bytes_rewritten > 0, "{report:?}");
+            }
+            24 | 27 => drop(db.compact(.., CompactOptions::new()).unwrap()),
+            // Leaves a death list, and what the other keyspace has flushed in level 0.
+            32 => drop(db.compact("large".."larger", CompactOptions::new()).unwrap()),
             _ => {}
         }
     }
@@ -173,7 +187,14 @@ impl Intact {
         let (vfs, states) = build(making);
         let db = options(&vfs, making).open_read_only(STORE).unwrap();
         assert!(read_all(&db).unwrap() == states[COMMITS as usize]);
-        Self { vfs, making, states }
+        let intact = Self { vfs, making, states };
+        let levels: BTreeSet<_> = db.tables().iter().map(|table| table.level).collect();
+        assert!(levels.len() > 1, "{levels:?}");
+        let files = intact.files();
+        for kind in KINDS.into_iter().chain(making.encrypted.then_some("KEYREGISTRY")) {
+            assert!(files.iter().any(|path| path.to_string_lossy().contains(kind)), "no {kind} in {files:?}");
+        }
+        intact
     }
 
     /// Files that are part of what the store holds.
@@ -313,19 +334,23 @@ fn check_error(error: &Error, damage: &Damage<'_>) {
 /// missing, it says so of the damaged file.
 fn check_report(report: &RecoveryReport, image: &MemFs, damage: &Damage<'_>, commits: u64) {
     let explains = |text: &str| text.contains(&damage.name());
+    // A log ends before a commit whose value is lost.
+    let is_pointed_from = |tail: &DroppedTail| damage.is_of("vlog") && explains(&tail.cause);
     for tail in &report.dropped {
         let written = written_len(&image.read(&tail.path).unwrap()) as u64;
         assert_eq!(tail.offset + tail.bytes, written, "{tail:?} is not the rest of what was written");
-        // A log ends before a commit whose value is lost.
-        let is_pointed_from = damage.is_of("vlog") && explains(&tail.cause);
-        assert!(is_same(&tail.path, damage.path) || is_pointed_from, "{tail:?}");
+        assert!(is_same(&tail.path, damage.path) || is_pointed_from(tail), "{tail:?}");
     }
     if commits == COMMITS {
         return;
     }
     let mut of_file = report.dropped.iter().filter(|tail| is_same(&tail.path, damage.path));
     let is_told = match damage.how {
-        How::FlippedAt(at) => of_file.any(|tail| (tail.offset..tail.offset + tail.bytes).contains(&(at as u64))),
+        How::FlippedAt(at) => {
+            // Of a segment that is sealed nothing is dropped: the log alone ends before the value.
+            of_file.any(|tail| (tail.offset..tail.offset + tail.bytes).contains(&(at as u64)))
+                || report.dropped.iter().any(is_pointed_from)
+        }
         // What was cut away is not there to be counted; between two records nothing else is dropped.
         How::CutTo(_) | How::Removed => {
             let causes = report.dropped.iter().map(|tail| &tail.cause);
