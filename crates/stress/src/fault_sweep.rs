@@ -12,7 +12,7 @@ use vfs::{Cause, CrashMode, Fault, FaultFs, FaultId, FaultPlan, MemFs, Vfs};
 
 use crate::failure::ensure;
 use crate::history::{History, KEYSPACES, open_keyspaces};
-use crate::power_loss::{DIR, Values, tiny_options};
+use crate::power_loss::{DIR, Making, tiny_options};
 use crate::{Failure, Outcome};
 
 /// Commits of a run; enough for two flushes, a compaction, sealed segments and a fresh manifest.
@@ -115,7 +115,7 @@ impl Run {
     /// Works until the end, or until the store does not go on.
     fn live(&mut self, faults: &FaultFs, fault: FaultId) -> Outcome {
         let fs: Arc<dyn Vfs> = Arc::new(faults.clone());
-        let Ok(db) = tiny_options(fs, Values::InStore).open(DIR) else { return Ok(()) };
+        let Ok(db) = tiny_options(fs, Making::default()).open(DIR) else { return Ok(()) };
         for name in KEYSPACES.iter().take(2) {
             if db.keyspace(name, KeyspaceOptions::new()).is_err() {
                 return Ok(());
@@ -172,7 +172,7 @@ impl Run {
     }
 
     fn check_image(&self, memory: &MemFs, floor: u64) -> Outcome {
-        let open = || tiny_options(Arc::new(memory.clone()), Values::InStore).open(DIR);
+        let open = || tiny_options(Arc::new(memory.clone()), Making::default()).open(DIR);
         let db = open()?;
         let shown = self.history.check(&db)?;
         ensure(shown >= floor, || format!("{shown} commits are there, {floor} were durable"))?;

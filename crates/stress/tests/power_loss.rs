@@ -6,7 +6,9 @@ use std::path::Path;
 
 use base::proof::seed;
 use base::show;
-use stress::power_loss::{DIR, Plan, Values, run};
+use stress::power_loss::{DIR, Making, Plan, Values, run};
+
+const ENCRYPTED: Making = Making { values: Values::InStore, encrypted: true };
 
 #[test]
 fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
@@ -22,18 +24,25 @@ fn every_image_of_a_power_loss_opens_as_a_prefix_with_every_synced_commit() {
 }
 
 #[test]
-fn the_same_holds_for_a_value_log_in_a_folder_of_its_own() {
-    let plan = Plan { values: Values::Apart, failures_max: 5, ..Plan::brief(seed(3)) };
-    let report = run(&plan, None);
-    show!("power loss, value log apart: {report}");
-    assert!(report.failures.is_empty(), "{:#?}", report.failures);
-    assert_eq!(report.images.len(), plan.draws.len(), "a mode has no images: {report}");
+fn the_same_holds_for_a_value_log_in_a_folder_of_its_own_and_for_an_encrypted_store() {
+    let apart = Making { values: Values::Apart, ..Making::default() };
+    for (making, what, first) in [(apart, "value log apart", 3), (ENCRYPTED, "encrypted", 4)] {
+        let plan = Plan { making, failures_max: 5, ..Plan::brief(seed(first)) };
+        let report = run(&plan, None);
+        show!("power loss, {what}: {report}");
+        assert!(report.failures.is_empty(), "{what}: {:#?}", report.failures);
+        assert_eq!(report.images.len(), plan.draws.len(), "{what}: a mode has no images: {report}");
+        assert!(report.events.collections >= 3, "{what}: {report}");
+    }
 }
 
 type Forgets = fn(&Path) -> bool;
 
+/// What only an encrypted store has.
+const KEYS: &str = "keys";
+
 /// Syncs that can be left out, by what they make durable.
-const SYNCS: [(&str, Forgets); 13] = [
+const SYNCS: [(&str, Forgets); 14] = [
     ("write-ahead log", |path| has_end(path, ".wal")),
     ("value-log segment", |path| has_end(path, ".vlog")),
     ("collected segment", |path| has_end(path, ".vlog.tmp")),
@@ -47,6 +56,7 @@ const SYNCS: [(&str, Forgets); 13] = [
     ("hint file", |path| has_end(path, ".hint.tmp")),
     ("dead set", |path| has_end(path, ".dead.tmp")),
     ("death list", |path| has_end(path, ".deaths.tmp")),
+    (KEYS, |path| has_end(path, "KEYREGISTRY.tmp")),
 ];
 
 fn has_end(path: &Path, end: &str) -> bool {
@@ -57,7 +67,8 @@ fn has_end(path: &Path, end: &str) -> bool {
 fn with_one_kind_of_sync_left_out_the_proof_fails() {
     let (seed, mut unnoticed) = (seed(2), Vec::new());
     for (name, forgets) in SYNCS {
-        let report = run(&Plan::brief(seed), Some(forgets));
+        let making = if name == KEYS { ENCRYPTED } else { Making::default() };
+        let report = run(&Plan { making, ..Plan::brief(seed) }, Some(forgets));
         let images: u64 = report.images.values().sum();
         match report.failures.first() {
             Some(failure) => {

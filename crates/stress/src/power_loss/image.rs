@@ -11,7 +11,7 @@ use crate::content::mix;
 use crate::failure::ensure;
 use crate::history::{History, KEYSPACES, open_keyspaces};
 use crate::power_loss::workload::Past;
-use crate::power_loss::{DIR, Values, tiny_options};
+use crate::power_loss::{DIR, Making, tiny_options};
 use crate::{Failure, Outcome};
 
 /// Changes that a recovery makes at most, about: one of them is where a second crash comes.
@@ -20,7 +20,7 @@ const RECOVERY_CHANGES: u64 = 48;
 /// What a crash may have left, and what was done before it.
 pub(super) struct Image {
     pub(super) fs: MemFs,
-    pub(super) values: Values,
+    pub(super) making: Making,
     pub(super) mode: CrashMode,
     pub(super) seed: u64,
     pub(super) at: String,
@@ -47,7 +47,7 @@ impl Image {
             history: self.past.history,
             floor,
             keyspaces: self.past.keyspaces,
-            values: self.values,
+            making: self.making,
             run: 0,
         };
         let shown_before = if rng.one_in(8) { life.check_read_only(&self.fs)? } else { None };
@@ -70,7 +70,7 @@ struct Life {
     /// Commits that must be there.
     floor: u64,
     keyspaces: usize,
-    values: Values,
+    making: Making,
     /// Counts how often the store was written to after a crash.
     run: u64,
 }
@@ -79,7 +79,7 @@ impl Life {
     /// What a store opened for reading only shows; nothing where there may be none yet.
     fn check_read_only(&mut self, fs: &MemFs) -> Outcome<Option<u64>> {
         let files = fs.files();
-        let opened = tiny_options(Arc::new(fs.clone()), self.values).open_read_only(DIR);
+        let opened = tiny_options(Arc::new(fs.clone()), self.making).open_read_only(DIR);
         let db = match opened {
             Err(error) if self.keyspaces == 0 && is_no_store(&error) => return Ok(None),
             opened => opened.map_err(|error| Failure::from(error).during("opening for reading only"))?,
@@ -106,7 +106,7 @@ impl Life {
 
     fn open(&mut self, fs: &MemFs) -> Outcome<Db> {
         let io_mode = if self.rng.one_in(2) { IoMode::Mapped } else { IoMode::Pread };
-        Ok(tiny_options(Arc::new(fs.clone()), self.values).io_mode(io_mode).open(DIR)?)
+        Ok(tiny_options(Arc::new(fs.clone()), self.making).io_mode(io_mode).open(DIR)?)
     }
 
     /// What the store shows, if it is all that it must and nothing that it may not.
@@ -202,7 +202,7 @@ impl Life {
             }
         });
         let watched: Arc<dyn Vfs> = Arc::new(watched);
-        drop(tiny_options(watched, self.values).open(DIR)?);
+        drop(tiny_options(watched, self.making).open(DIR)?);
         let Some((left, record)) = taken.lock().take() else { return Ok(()) };
         let doing = format!("a crash in the recovery ({mode:?}, seed {seed}) before {record}");
         self.open_check_and_write(&left).map(drop).map_err(|failure| failure.during(doing))

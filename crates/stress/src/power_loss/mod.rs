@@ -20,7 +20,7 @@ use std::thread;
 
 use base::sync::Mutex;
 use crossbeam_channel::Receiver;
-use engine::{AutoGc, GcPolicy, Options};
+use engine::{AutoGc, GcPolicy, Options, StaticKey};
 use vfs::{CrashMode, FaultFs, FaultPlan, MemFs, Operation, OperationRecord, Vfs};
 
 use crate::content::mix;
@@ -47,8 +47,8 @@ pub struct Plan {
     pub seed: u64,
     /// Images at each change, in modes that draw lots; the others need one each.
     pub draws: Vec<(CrashMode, u64)>,
-    /// Where the value log is.
-    pub values: Values,
+    /// How the store is made.
+    pub making: Making,
     /// After this many failures the proof ends.
     pub failures_max: usize,
     /// Threads that check images.
@@ -64,7 +64,7 @@ impl Plan {
         Self {
             seed,
             draws: once.into_iter().chain(drawn).collect(),
-            values: Values::InStore,
+            making: Making::default(),
             failures_max: 5,
             checkers: 2,
         }
@@ -74,14 +74,24 @@ impl Plan {
     #[must_use]
     pub fn brief(seed: u64) -> Self {
         let draws = vec![(CrashMode::DropUnsynced, 1), (CrashMode::Random, 1)];
-        Self { seed, draws, values: Values::InStore, failures_max: 1, checkers: 2 }
+        Self { seed, draws, making: Making::default(), failures_max: 1, checkers: 2 }
     }
 }
 
+/// How a store is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Making {
+    /// Where its value log is.
+    pub values: Values,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+}
+
 /// Where the value log of a store is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Values {
     /// In the store's own folder.
+    #[default]
     InStore,
     /// In a folder of its own, as on another disk.
     Apart,
@@ -141,7 +151,7 @@ pub fn run(plan: &Plan, forgets: Option<fn(&Path) -> bool>) -> Report {
                 let _ = send.send(image);
             }
         });
-        let worked = workload::run(tiny_options(Arc::new(fs.clone()), plan.values), &progress, &found.stop);
+        let worked = workload::run(tiny_options(Arc::new(fs.clone()), plan.making), &progress, &found.stop);
         fs.clear_hook();
         worked
     });
@@ -159,11 +169,12 @@ pub fn run(plan: &Plan, forgets: Option<fn(&Path) -> bool>) -> Report {
 }
 
 /// The options of the workload: everything so small that all of it happens soon, in one thread.
-pub(crate) fn tiny_options(fs: Arc<dyn Vfs>, values: Values) -> Options {
-    let options = match values {
+pub(crate) fn tiny_options(fs: Arc<dyn Vfs>, making: Making) -> Options {
+    let options = match making.values {
         Values::InStore => Options::new(),
         Values::Apart => Options::new().value_dir(VALUE_DIR),
     };
+    let options = if making.encrypted { options.encryption(Arc::new(StaticKey::new(&[7; 32]))) } else { options };
     options
         .vfs(fs)
         .inline_background()
@@ -224,7 +235,7 @@ impl Taker {
             let seed = mix(&[self.plan.seed, record.number, draw, mode as u64]);
             let fs = self.memory.crash_image(mode, seed);
             let at = format!("crash ({mode:?}, seed {seed}) before change {}: {record}", record.number);
-            Image { fs, values: self.plan.values, mode, seed, at, past: self.progress.past() }
+            Image { fs, making: self.plan.making, mode, seed, at, past: self.progress.past() }
         };
         numbered.map(take).collect()
     }
