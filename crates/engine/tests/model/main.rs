@@ -7,6 +7,8 @@ mod held;
 mod reference;
 mod system;
 
+use std::sync::atomic::Ordering;
+
 use base::proof::seed;
 use base::rng::Rng;
 use base::show;
@@ -14,7 +16,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 
 use reference::Model;
-use system::{ASKED, BY_THEMSELVES, System, TRANSITIONS, TRANSITIONS_RUN};
+use system::{ASKED, BY_THEMSELVES, ENCRYPTED_CASES, System, TRANSITIONS, TRANSITIONS_RUN};
 
 const CASES: u32 = 256;
 const STEPS_MAX: usize = 200;
@@ -35,7 +37,10 @@ fn the_store_answers_as_a_map_of_versions_does() {
     let [by_themselves, asked] = [&BY_THEMSELVES, &ASKED].map(|jobs| *jobs.lock().unwrap());
     show!("model: transitions {run:?}");
     show!("model: by themselves {by_themselves:?}, asked for {asked:?}");
+    let encrypted = ENCRYPTED_CASES.load(Ordering::Relaxed);
+    show!("model: {encrypted} encrypted of {CASES} stores");
     outcome.unwrap();
+    assert!(encrypted > 0);
     let never: Vec<_> = TRANSITIONS.iter().filter(|name| !run.contains_key(*name)).collect();
     assert!(never.is_empty() && run.len() == TRANSITIONS.len(), "transitions that never ran: {never:?}");
     assert!(by_themselves.flushes > 0 && by_themselves.compactions > 0, "{by_themselves:?}");

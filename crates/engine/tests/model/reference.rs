@@ -159,6 +159,7 @@ pub(crate) struct Small {
     pub(crate) segment_entries: u64,
     /// Part of garbage, in percent, from which on it is collected without a call.
     pub(crate) collects_at: Option<u8>,
+    pub(crate) encrypted: bool,
 }
 
 impl Model {
@@ -226,17 +227,29 @@ impl ReferenceStateMachine for Model {
             prop_oneof![Just(256usize), Just(4_096)],
             prop_oneof![Just(7u64), Just(1_000)],
             prop_oneof![Just(None), Just(Some(5u8)), Just(Some(30))],
+            prop::bool::weighted(0.25),
         );
         small
-            .prop_map(|(value_threshold, codec, mapped, inline, block_size, segment_entries, collects_at)| Self {
-                options: Small { value_threshold, codec, mapped, inline, block_size, segment_entries, collects_at },
-                step: 0,
-                keyspaces: Default::default(),
-                now: BEGUN_AT,
-                snapshots: Vec::new(),
-                iterators: Vec::new(),
-                paused: false,
-            })
+            .prop_map(
+                |(value_threshold, codec, mapped, inline, block_size, segment_entries, collects_at, encrypted)| Self {
+                    options: Small {
+                        value_threshold,
+                        codec,
+                        mapped,
+                        inline,
+                        block_size,
+                        segment_entries,
+                        collects_at,
+                        encrypted,
+                    },
+                    step: 0,
+                    keyspaces: Default::default(),
+                    now: BEGUN_AT,
+                    snapshots: Vec::new(),
+                    iterators: Vec::new(),
+                    paused: false,
+                },
+            )
             .boxed()
     }
 

@@ -1,12 +1,13 @@
 //! The store under the model's steps, and the comparison after each.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use engine::{
     AutoGc, CompactOptions, Compression, Cursor, Db, Entry, GcOptions, GcPaused, GcPolicy, IoMode, Item, Keyspace,
-    KeyspaceOptions, Options, Read, ScanOptions, Snapshot, WriteBatch,
+    KeyspaceOptions, Options, Read, ScanOptions, Snapshot, StaticKey, WriteBatch,
 };
 use proptest_state_machine::StateMachineTest;
 use vfs::{MemFs, Vfs};
@@ -15,6 +16,7 @@ use crate::held::{HeldIter, ModelClock};
 use crate::reference::{BEGUN_AT, Key, Model, Moment, Small, Step, Value, Write};
 
 pub(crate) static TRANSITIONS_RUN: LazyLock<Mutex<BTreeMap<&'static str, u64>>> = LazyLock::new(Mutex::default);
+pub(crate) static ENCRYPTED_CASES: AtomicU64 = AtomicU64::new(0);
 pub(crate) static ASKED: Mutex<Jobs> = Mutex::new(Jobs { flushes: 0, compactions: 0, collections: 0 });
 pub(crate) static BY_THEMSELVES: Mutex<Jobs> = Mutex::new(Jobs { flushes: 0, compactions: 0, collections: 0 });
 
@@ -121,6 +123,9 @@ impl System {
             .vfs(Arc::clone(&self.vfs));
         if small.inline {
             options = options.inline_background();
+        }
+        if small.encrypted {
+            options = options.encryption(Arc::new(StaticKey::new(&[7; 32])));
         }
         let db = options.open("/store").unwrap();
         self.second = Some(db.keyspace("second", KeyspaceOptions::new()).unwrap());
@@ -297,6 +302,7 @@ impl StateMachineTest for System {
     type Reference = Model;
 
     fn init_test(model: &Model) -> Self {
+        ENCRYPTED_CASES.fetch_add(u64::from(model.options.encrypted), Ordering::Relaxed);
         let vfs: Arc<dyn Vfs> = Arc::new(MemFs::new(1));
         let (options, asked) = (model.options, Jobs::default());
         let clock = Arc::new(ModelClock::new(BEGUN_AT));
