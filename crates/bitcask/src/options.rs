@@ -73,6 +73,9 @@ pub struct Options {
     pub expiry_grace_time: u64,
     /// When merges may start by themselves (default: at any time).
     pub merge_window: MergeWindow,
+    /// How often the background thread looks, at least, whether some file calls for a merge though nobody writes, as records
+    /// expire (default 3 minutes).
+    pub merge_check_interval: Duration,
     /// Dead records of a file, in percent, that call for a merge (default 60).
     pub frag_merge_trigger: u8,
     /// Dead bytes of a file that call for a merge (default 512 MiB).
@@ -106,6 +109,7 @@ impl Default for Options {
             expiry_secs: None,
             expiry_grace_time: 0,
             merge_window: MergeWindow::Always,
+            merge_check_interval: Duration::from_secs(180),
             frag_merge_trigger: 60,
             dead_bytes_merge_trigger: 512 << 20,
             frag_threshold: 40,
@@ -134,6 +138,9 @@ impl Options {
         }
         if matches!(self.sync_strategy, SyncStrategy::Interval(interval) if interval.is_zero()) {
             return wrong("a sync interval must not be zero");
+        }
+        if self.merge_check_interval.is_zero() {
+            return wrong("merge_check_interval must not be zero");
         }
         if matches!(self.merge_window, MergeWindow::Hours { from, to } if from > 23 || to > 23) {
             return wrong("an hour of a merge window is from 0 to 23");
@@ -171,6 +178,7 @@ mod tests {
         assert!(refused(|options| options.frag_merge_trigger = 101));
         assert!(refused(|options| options.expiry_secs = Some(0)));
         assert!(refused(|options| options.sync_strategy = SyncStrategy::Interval(Duration::ZERO)));
+        assert!(refused(|options| options.merge_check_interval = Duration::ZERO));
         assert!(refused(|options| options.merge_window = MergeWindow::Hours { from: 0, to: 24 }));
     }
 }

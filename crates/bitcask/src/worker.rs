@@ -12,9 +12,6 @@ use crate::keydir::Keydir;
 use crate::store::Shared;
 use crate::{Error, Result, SyncStrategy};
 
-/// How often triggers are looked at where nobody writes: records expire without.
-const MERGE_CHECK_INTERVAL: Duration = Duration::from_secs(180);
-
 /// Wakes the worker.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
@@ -85,10 +82,12 @@ fn work<K: Keydir>(store: &Shared<K>) {
     let mut last_sync = clock.monotonic();
     loop {
         let until_sync = interval.map(|interval| (last_sync + interval).saturating_sub(clock.monotonic()));
+        // Records expire where nobody writes, too.
+        let until_check = store.options.merge_check_interval;
         if until_sync == Some(Duration::ZERO) {
             last_sync = clock.monotonic();
             store.note(store.log.sync().map(drop).map_err(Error::from));
-        } else if !store.bell.wait(until_sync.unwrap_or(MERGE_CHECK_INTERVAL).min(MERGE_CHECK_INTERVAL)) {
+        } else if !store.bell.wait(until_sync.unwrap_or(until_check).min(until_check)) {
             return;
         } else {
             store.background_step();

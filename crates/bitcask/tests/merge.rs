@@ -288,3 +288,26 @@ fn everything_that_expired_calls_for_a_merge() {
     let files = store.status().files;
     assert_eq!(files.len(), 1, "the one that is written to: {files:?}");
 }
+
+/// Nobody writes, so nothing but the interval has anyone look.
+#[test]
+fn what_expires_while_nobody_writes_is_merged_at_the_next_look() {
+    let (fs, clock) = (MemFs::new(1), Arc::new(ManualClock::new(START)));
+    let options = Options { clock: clock.clone(), expiry_secs: Some(60), ..small(fs) };
+    let store = Bitcask::open(DIR, options.clone()).unwrap();
+    (0..60u32).for_each(|key| store.put(&key.to_be_bytes(), &value(1, 100)).unwrap());
+    store.close().unwrap();
+    let options = Options {
+        background: true,
+        merge_window: MergeWindow::Always,
+        merge_check_interval: Duration::from_millis(1),
+        ..options
+    };
+    let store = Bitcask::open(DIR, options).unwrap();
+    assert!(!store.needs_merge() && store.status().files.len() > 3);
+    clock.advance(Duration::from_secs(61));
+    while store.status().files.len() > 1 {
+        base::thread::yield_now();
+    }
+    assert_eq!(store.list_keys().count(), 0);
+}
