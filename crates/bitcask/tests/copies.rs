@@ -11,6 +11,7 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use base::proof::seed;
 use base::rng::Rng;
 use base::show;
+use base::sync::Mutex;
 use bitcask::{Bitcask, Options};
 use support::{DIR, History, contents, names, open, path, small, value};
-use vfs::{AppendMode, AppendOptions, MemFs, RealFs, Vfs};
+use vfs::{AppendMode, AppendOptions, FaultFs, FaultPlan, MemFs, RealFs, Vfs};
 
 fn options(fs: &MemFs) -> Options {
     Options { max_file_size: 400, ..small(fs.clone()) }
@@ -94,6 +96,124 @@ fn a_copy_of_a_folder_that_is_written_to_opens_as_a_prefix() {
     }
     show!("bitcask copies: 300, opened {torn} times with a torn tail, {behind} writes behind");
     assert!(torn > 100 && behind > 100);
+}
+
+/// A folder that is being copied file by file, in any order: the names were listed when it began.
+struct Copying {
+    /// Writes that were there when it began.
+    before: usize,
+    left: Vec<PathBuf>,
+    to: MemFs,
+    rng: Rng,
+    /// Changes to the folder while one file is copied, on average.
+    pace: u64,
+    begun: String,
+}
+
+impl Copying {
+    fn begin(from: &MemFs, before: usize, seed: u64, begun: String) -> Self {
+        let listed = from.list(Path::new(DIR)).unwrap();
+        let left = listed.into_iter().map(|entry| path(entry.name.to_str().unwrap())).collect();
+        let mut rng = Rng::new(seed);
+        let pace = 1 + rng.below(40);
+        Self { before, left, to: MemFs::new(9), rng, pace, begun }
+    }
+
+    /// Copies so many files more.
+    fn go_on(&mut self, from: &MemFs, files: u64) {
+        for _ in 0..files.min(self.left.len() as u64) {
+            let name = self.left.swap_remove(self.rng.below(self.left.len() as u64) as usize);
+            // It may be gone by now.
+            if let Ok(bytes) = from.read(&name) {
+                self.to.write(&name, bytes).unwrap();
+            }
+        }
+    }
+}
+
+/// Copies that begin at each change that merges and the writes between them make, quick ones and slow ones.
+fn copies_while_merging(seed: u64) -> (Vec<Copying>, History) {
+    let memory = MemFs::new(seed);
+    let faults = FaultFs::over_memory(memory.clone(), FaultPlan::none());
+    let store = Bitcask::open(DIR, Options { max_file_size: 600, ..small(faults.clone()) }).unwrap();
+    let (mut rng, copies, history) =
+        (Rng::new(seed), Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(History::default())));
+    let write = |rng: &mut Rng| {
+        for _ in 0..20 {
+            let key = [rng.below(12) as u8];
+            let value = (!rng.one_in(3)).then(|| value(rng.next_u64(), rng.below(150) as usize));
+            history.lock().push(&key, value.as_deref());
+            match value {
+                Some(value) => store.put(&key, &value).unwrap(),
+                None => _ = store.delete(&key).unwrap(),
+            }
+        }
+    };
+    write(&mut rng);
+    let (from, taken, written) = (memory.clone(), Arc::clone(&copies), Arc::clone(&history));
+    faults.on_mutation(move |record| {
+        let mut copies = taken.lock();
+        for copy in copies.iter_mut().filter(|copy: &&mut Copying| !copy.left.is_empty()) {
+            let files = u64::from(copy.rng.one_in(copy.pace));
+            copy.go_on(&from, files);
+        }
+        // The last one may not have been made.
+        let before = written.lock().0.len() - 1;
+        let mut copy = Copying::begin(&from, before, seed + record.number, format!("before {record}"));
+        if record.number % 3 == 0 {
+            copy.go_on(&from, u64::MAX);
+        }
+        copies.push(copy);
+    });
+    for _ in 0..3 {
+        store.merge().unwrap();
+        write(&mut rng);
+    }
+    faults.clear_hook();
+    let mut copies = std::mem::take(&mut *copies.lock());
+    copies.iter_mut().for_each(|copy| copy.go_on(&memory, u64::MAX));
+    let history = history.lock().clone();
+    (copies, history)
+}
+
+/// A key that was not written to since the copying began is as it was. One that was may be gone, or as it once was: its
+/// record was found dead after the file with the newer one had been copied.
+fn assert_as_it_was(found: &BTreeMap<Vec<u8>, Vec<u8>>, copy: &Copying, history: &History) {
+    let then = history.state(copy.before);
+    let (_, since) = history.0.split_at(copy.before);
+    let keys: BTreeSet<_> = history.0.iter().map(|(key, _)| key).chain(found.keys()).collect();
+    for key in keys {
+        let value = found.get(key);
+        let once = || history.0.iter().any(|(written, to)| written == key && value == to.as_ref());
+        let is_touched = since.iter().any(|(written, _)| written == key);
+        let is_right = if is_touched { value.is_none() || once() } else { value == then.get(key) };
+        assert!(is_right, "{}: key {key:?} is {value:?}", copy.begun);
+    }
+}
+
+/// A merge takes files away and says what is dead, so that a copy may lack files, or what superseded what is dead.
+#[test]
+fn a_copy_that_is_made_during_merges_has_all_that_was_not_written_to_meanwhile_or_is_refused() {
+    let first = seed(20);
+    let (mut prefixes, mut mixed, mut refused) = (0, 0, 0);
+    for seed in first..first + 12 {
+        let (copies, history) = copies_while_merging(seed);
+        for copy in copies {
+            match Bitcask::open(DIR, options(&copy.to)).and_then(|store| contents(&store)) {
+                Ok(found) if history.find(&found, copy.before..=history.0.len()).is_some() => prefixes += 1,
+                Ok(found) => {
+                    assert_as_it_was(&found, &copy, &history);
+                    mixed += 1;
+                }
+                Err(error) => {
+                    assert!(error.is_corruption(), "seed {seed}, {}: {error}", copy.begun);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    show!("bitcask copies during merges: {prefixes} prefixes, {mixed} mixed, {refused} refused");
+    assert!(prefixes > 100 && refused > 100 && mixed < prefixes / 20);
 }
 
 #[test]
