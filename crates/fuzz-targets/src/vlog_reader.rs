@@ -2,7 +2,7 @@
 //! damaged, and damaged or made-up ones whose checksums are right all the same.
 //!
 //! The log has a segment that was collected from two others, one that is sealed, one that is open, a dead set at each of the
-//! sealed ones and a death list. Whatever comes, opening, reading, killing and collecting do not panic, end, and take no
+//! sealed ones and a death list. It may be encrypted, and its values compressed. Whatever comes, opening, reading, killing and collecting do not panic, end, and take no
 //! memory that the file does not justify. Of a damaged file, each read gives what was written or an error, what is dead is
 //! what died, and a collection that succeeds has lost nothing.
 
@@ -14,10 +14,12 @@ use arbitrary::Arbitrary;
 use base::checksum::{crc32, crc32_salted};
 use base::rng::Rng;
 use base::{EntryMeta, InternalKeyRef, SegmentId, StoreId, ValueLogHead, ValuePointer};
-use vfs::{AppendMode, MemFs};
+use compression::{Compression, Compressor};
+use encryption::{Keyring, StaticKey, TAG_LEN};
+use vfs::{AppendMode, MemFs, Vfs};
 use vlog::{
-    CollectContext, Error, HEADER_LEN, IoMode, Options, RecoveryInput, Result, ValueLog, dead_path, deaths_path,
-    hint_path, manifest_path, map_path, segment_path,
+    CollectContext, Error, HEADER_LEN, IoMode, Options, RecoveryInput, Result, ValueLog, compress_value, dead_path,
+    deaths_path, hint_path, manifest_path, map_path, segment_path,
 };
 
 use crate::edit::{Edit, FILE_LEN_MAX};
@@ -39,9 +41,17 @@ const STEPS_MAX: usize = 4 << 20;
 pub struct Input {
     file: File,
     bytes: Content,
+    making: Making,
     pread: bool,
     /// Whether the open segment is known to have been synced.
     synced: bool,
+}
+
+/// How the log is made.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
+struct Making {
+    encrypted: bool,
+    compressed: bool,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +86,8 @@ enum Content {
 
 /// A log as its writer left it.
 struct Whole {
+    making: Making,
+    keys: Option<Arc<Keyring>>,
     files: Vec<(PathBuf, Vec<u8>)>,
     written: Vec<(Vec<u8>, ValuePointer)>,
     dead: BTreeSet<ValuePointer>,
@@ -88,10 +100,10 @@ impl Input {
     /// # Panics
     /// When the log does not do as it should.
     pub fn run(self) {
-        let whole = whole();
+        let whole = self.making.whole();
         let path = self.file.path();
         let before = &whole.files.iter().find(|(file, _)| *file == path).expect("a file of the log").1;
-        let (bytes, trusted) = self.bytes.build(self.file, before);
+        let (bytes, trusted) = self.bytes.build(self.file, self.making, before);
         let mem = MemFs::volatile(1);
         for (file, bytes) in &whole.files {
             mem.write(file, bytes.clone()).expect("memory takes a file");
@@ -100,9 +112,10 @@ impl Input {
         let synced = if self.synced { whole.synced } else { ValueLogHead::default() };
         let input = RecoveryInput { synced, live_tickets: &[TICKET], must_exist: true };
         let io_mode = if self.pread { IoMode::Pread } else { IoMode::Mapped };
-        let done = ValueLog::open(Arc::new(mem), DIR, Options { io_mode, ..options() }, input).and_then(|(log, _)| {
-            if trusted { check_against(&log, whole, self.synced) } else { use_without_trust(&log, whole) }
-        });
+        let done =
+            ValueLog::open(Arc::new(mem), DIR, Options { io_mode, ..whole.options() }, input).and_then(|(log, _)| {
+                if trusted { check_against(&log, whole, self.synced) } else { use_without_trust(&log, whole) }
+            });
         match done {
             Ok(()) => {}
             Err(error) if trusted => check_error(&error, &path, bytes.len().max(before.len()), bytes == *before),
@@ -128,7 +141,7 @@ impl File {
     }
 
     /// Makes the checksums right for whatever stands there.
-    fn reseal(self, bytes: &mut [u8]) {
+    fn reseal(self, making: Making, bytes: &mut [u8]) {
         if bytes.len() < HEADER_LEN {
             return;
         }
@@ -136,7 +149,7 @@ impl File {
         put(bytes, HEADER_LEN - 4, checksum);
         let start = crc32(&bytes[32..64]);
         match self {
-            Self::Segment | Self::SealedSegment | Self::OpenSegment => reseal_records(bytes, start),
+            Self::Segment | Self::SealedSegment | Self::OpenSegment => reseal_records(bytes, start, making.encrypted),
             Self::Hint | Self::SealedHint => reseal_chunks(bytes, start),
             Self::DeadSet | Self::Map | Self::Deaths | Self::Manifest => {
                 if let Some(end) = bytes.len().checked_sub(4).filter(|end| *end >= HEADER_LEN) {
@@ -149,7 +162,7 @@ impl File {
 
 impl Content {
     /// The bytes, and whether a checksum must tell them from those that were written.
-    fn build(self, file: File, before: &[u8]) -> (Vec<u8>, bool) {
+    fn build(self, file: File, making: Making, before: &[u8]) -> (Vec<u8>, bool) {
         let mut bytes = before.to_vec();
         let trusted = match self {
             Self::Raw(raw) => {
@@ -168,7 +181,7 @@ impl Content {
                     edit.apply(&mut behind);
                 }
                 bytes.extend(behind);
-                file.reseal(&mut bytes);
+                file.reseal(making, &mut bytes);
                 false
             }
             Self::MadeUp { details, body } => {
@@ -176,7 +189,7 @@ impl Content {
                 bytes[DETAILS..DETAILS + 16].copy_from_slice(&details);
                 bytes.extend(body);
                 bytes.extend([0; 4]);
-                file.reseal(&mut bytes);
+                file.reseal(making, &mut bytes);
                 false
             }
         };
@@ -194,13 +207,14 @@ fn word(bytes: &[u8], at: usize) -> Option<usize> {
     Some(u32::from_le_bytes(word.try_into().ok()?) as usize)
 }
 
-/// Whatever the lengths say, as far as the bytes go.
-fn reseal_records(bytes: &mut [u8], start: u32) {
+/// Whatever the lengths say, as far as the bytes go. They do not count the tags of key and value.
+fn reseal_records(bytes: &mut [u8], start: u32, encrypted: bool) {
+    let tags_len = if encrypted { 2 * TAG_LEN } else { 0 };
     let origin_len = if word(bytes, DETAILS) == Some(1) { 8 } else { 0 };
     let mut at = HEADER_LEN;
     while let Some(value_len) = word(bytes, at + origin_len + 4) {
         let key_len = usize::from(bytes[at + origin_len + 2]) | usize::from(bytes[at + origin_len + 3]) << 8;
-        let end = at + origin_len + RECORD_HEADER_LEN + key_len + 8 + value_len;
+        let end = at + origin_len + RECORD_HEADER_LEN + key_len + 8 + value_len + tags_len;
         if bytes.len() < end + 4 {
             return;
         }
@@ -221,52 +235,84 @@ fn reseal_chunks(bytes: &mut [u8], start: u32) {
     }
 }
 
-fn options() -> Options {
-    Options { segment_entries: 12, mode: AppendMode::Written, preallocate_bytes: 0, ..Options::new(STORE) }
+impl Making {
+    /// The log made so, which is made once: of each three records the first is dead, of all but the open segment.
+    fn whole(self) -> &'static Whole {
+        static WHOLE: [OnceLock<Whole>; 4] = [const { OnceLock::new() }; 4];
+        let which = usize::from(self.encrypted) + 2 * usize::from(self.compressed);
+        WHOLE[which].get_or_init(|| self.make().expect("memory takes a log"))
+    }
+
+    fn make(self) -> Result<Whole> {
+        let mem = MemFs::volatile(1);
+        let keys = self.encrypted.then(|| {
+            let (fs, master): (Arc<dyn Vfs>, _) = (Arc::new(MemFs::volatile(2)), Arc::new(StaticKey::new(&[1; 32])));
+            Arc::new(Keyring::create(&fs, Path::new("/"), STORE, master, 0).expect("memory takes a registry"))
+        });
+        let mut whole = Whole {
+            making: self,
+            keys,
+            files: vec![],
+            written: vec![],
+            dead: BTreeSet::new(),
+            synced: ValueLogHead::default(),
+        };
+        let (log, _) = ValueLog::open(Arc::new(mem.clone()), DIR, whole.options(), RecoveryInput::default())?;
+        log.finish_recovery()?;
+        let mut written = self.append(&log, 24)?;
+        log.seal_all()?;
+        let gone: Vec<ValuePointer> = written.iter().step_by(5).map(|(_, pointer)| *pointer).collect();
+        log.mark_dead(&gone)?;
+        written.retain(|(_, pointer)| !gone.contains(pointer));
+        log.collect(&[SegmentId(1), SegmentId(2)], &CollectContext::unpaced())?;
+        log.remove_released()?;
+        written.extend(self.append(&log, 12)?);
+        log.seal_all()?;
+        let dead: Vec<ValuePointer> = written.iter().step_by(3).map(|(_, pointer)| *pointer).collect();
+        let (applied, listed) = dead.split_at(dead.len() - 2);
+        log.mark_dead(applied)?;
+        log.prepare_deaths(TICKET, listed)?;
+        written.extend(self.append(&log, 7)?);
+        whole.synced = log.sync()?;
+        drop(log);
+        let read = |path: PathBuf| mem.read(&path).map(|bytes| (path, bytes));
+        whole.files = mem.files().into_iter().map(read).collect::<vfs::Result<_>>()?;
+        (whole.written, whole.dead) = (written, dead.into_iter().collect());
+        Ok(whole)
+    }
+
+    /// Appends so many records; where values are compressed, those that become shorter by it.
+    fn append(self, log: &ValueLog, count: u64) -> Result<Vec<(Vec<u8>, ValuePointer)>> {
+        let mut rng = Rng::new(count);
+        let codec =
+            |number: u64| if number.is_multiple_of(2) { Compression::Snappy } else { Compression::Zstd { level: 1 } };
+        let append = |number: u64| {
+            let mut value = vec![0; rng.below(300) as usize];
+            let noise = if self.compressed { value.len() / 4 } else { value.len() };
+            rng.fill(&mut value[..noise]);
+            let user_key = vec![b'k'; 1 + number as usize % 40];
+            let key = InternalKeyRef::new(&user_key, count * 100 + number);
+            let mut compressed = Vec::new();
+            let is_shorter = self.compressed
+                && compress_value(&mut Compressor::new(codec(number)), &value, &mut compressed).is_some();
+            let stored = if is_shorter { &compressed } else { &value };
+            let meta = EntryMeta { user_meta: number as u8, value_compressed: is_shorter, ..EntryMeta::put() };
+            log.append(number as u32 % 3, key, meta, stored).map(|pointer| (value, pointer))
+        };
+        (0..count).map(append).collect()
+    }
 }
 
-/// The log, which is made once: of each three records the first is dead, of all but the open segment.
-fn whole() -> &'static Whole {
-    static WHOLE: OnceLock<Whole> = OnceLock::new();
-    WHOLE.get_or_init(|| make().expect("memory takes a log"))
-}
-
-fn make() -> Result<Whole> {
-    let mem = MemFs::volatile(1);
-    let (log, _) = ValueLog::open(Arc::new(mem.clone()), DIR, options(), RecoveryInput::default())?;
-    log.finish_recovery()?;
-    let mut written = append(&log, 24)?;
-    log.seal_all()?;
-    let gone: Vec<ValuePointer> = written.iter().step_by(5).map(|(_, pointer)| *pointer).collect();
-    log.mark_dead(&gone)?;
-    written.retain(|(_, pointer)| !gone.contains(pointer));
-    log.collect(&[SegmentId(1), SegmentId(2)], &CollectContext::unpaced())?;
-    log.remove_released()?;
-    written.extend(append(&log, 12)?);
-    log.seal_all()?;
-    let dead: Vec<ValuePointer> = written.iter().step_by(3).map(|(_, pointer)| *pointer).collect();
-    let (applied, listed) = dead.split_at(dead.len() - 2);
-    log.mark_dead(applied)?;
-    log.prepare_deaths(TICKET, listed)?;
-    written.extend(append(&log, 7)?);
-    let synced = log.sync()?;
-    drop(log);
-    let read = |path: PathBuf| mem.read(&path).map(|bytes| (path, bytes));
-    let files = mem.files().into_iter().map(read).collect::<vfs::Result<_>>()?;
-    Ok(Whole { files, written, dead: dead.into_iter().collect(), synced })
-}
-
-fn append(log: &ValueLog, count: u64) -> Result<Vec<(Vec<u8>, ValuePointer)>> {
-    let mut rng = Rng::new(count);
-    let append = |number: u64| {
-        let mut value = vec![0; rng.below(300) as usize];
-        rng.fill(&mut value);
-        let user_key = vec![b'k'; 1 + number as usize % 40];
-        let key = InternalKeyRef::new(&user_key, count * 100 + number);
-        let meta = EntryMeta { user_meta: number as u8, ..EntryMeta::put() };
-        log.append(number as u32 % 3, key, meta, &value).map(|pointer| (value, pointer))
-    };
-    (0..count).map(append).collect()
+impl Whole {
+    fn options(&self) -> Options {
+        Options {
+            segment_entries: 12,
+            mode: AppendMode::Written,
+            preallocate_bytes: 0,
+            keys: self.keys.clone(),
+            ..Options::new(STORE)
+        }
+    }
 }
 
 /// Pointers by the records that stand in a segment, dead and all.
@@ -343,7 +389,7 @@ fn use_without_trust(log: &ValueLog, whole: &Whole) -> Result<()> {
     let pointers: Vec<ValuePointer> = whole.written.iter().map(|(_, pointer)| *pointer).collect();
     let _ = log.mark_unreferenced_dead(ValueLogHead::default(), pointers.clone());
     let _ = log.remove_orphans();
-    let _ = append(log, 3);
+    let _ = whole.making.append(log, 3);
     let _ = log.prepare_deaths(10, &pointers[..pointers.len() / 2]).and_then(|()| log.apply_deaths(&[10]));
     let _ = log.seal_all();
     let segments: Vec<SegmentId> = log.statistics().iter().map(|of| of.segment).collect();
@@ -364,5 +410,32 @@ fn check_error(error: &Error, path: &Path, len: usize, undamaged: bool) {
         }
         Error::Incompatible { path: named, .. } => assert_eq!(named, path),
         other => panic!("bytes in memory can only be corrupt or incompatible: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a run is given is of use only if the log has it.
+    #[test]
+    fn logs_are_encrypted_and_their_values_compressed_as_they_are_made() {
+        for (encrypted, compressed) in [(false, false), (false, true), (true, false), (true, true)] {
+            let whole = Making { encrypted, compressed }.whole();
+            let has_key = |(_, bytes): &(PathBuf, Vec<u8>)| word(bytes, 12) != Some(0);
+            assert_eq!(whole.files.iter().all(has_key), encrypted);
+            assert_eq!(whole.files.iter().any(has_key), encrypted);
+            let input = RecoveryInput { synced: whole.synced, live_tickets: &[TICKET], must_exist: true };
+            let mem = MemFs::volatile(1);
+            whole.files.iter().for_each(|(path, bytes)| mem.write(path, bytes.clone()).expect("memory takes a file"));
+            let (log, _) = ValueLog::open(Arc::new(mem), DIR, whole.options(), input).expect("it is whole");
+            let set = log.segments();
+            let is_compressed = |(_, pointer): &&(Vec<u8>, ValuePointer)| {
+                set.read_record(*pointer).is_ok_and(|record| record.meta.value_compressed)
+            };
+            let count = whole.written.iter().filter(is_compressed).count();
+            assert_eq!(count > whole.written.len() / 2, compressed, "{count} are compressed");
+            check_against(&log, whole, true).expect("it is whole");
+        }
     }
 }
