@@ -4,15 +4,18 @@
 //! come last, when all files have been read. A record that is marked dead is as good as gone: what hid it may be gone.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use base::sync::Arc;
 use base::{EntryKind, SegmentId, Version};
-use vlog::{DeadSet, Entries, Entry, RECORD_OVERHEAD, TornTail, ValueLog};
+use vfs::AppendMode;
+use vlog::{DeadSet, Entries, Entry, RECORD_OVERHEAD, RecoveryInput, TornTail, ValueLog};
 
+use crate::identity::Identity;
 use crate::index::Index;
 use crate::keydir::{Batch, Keydir, KeydirEntry};
 use crate::store::OWNER;
-use crate::{Error, Result};
+use crate::{Error, Options, Result};
 
 /// What opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,16 +28,56 @@ pub struct Recovery {
     pub records: u64,
 }
 
-/// A keydir as the files say.
-pub(crate) struct Loading<'a, K> {
-    log: &'a ValueLog,
+/// How often a reader begins anew where a writer marks and moves records meanwhile.
+const READER_ATTEMPTS: u32 = 10;
+
+/// What the files say.
+pub(crate) struct Loaded<K> {
     pub(crate) index: Index<K>,
-    /// The newest tombstone of each key that has one.
-    tombstones: HashMap<Vec<u8>, Version>,
+    /// The newest version of all.
     pub(crate) newest: Version,
     pub(crate) recovery: Recovery,
     /// Segments in need of a hint file.
     pub(crate) without_hint: Vec<SegmentId>,
+}
+
+/// Opens the log of a store and reads all its files.
+pub(crate) fn open<K: Keydir>(dir: &Path, options: &Options, identity: Identity) -> Result<(ValueLog, Loaded<K>)> {
+    let mut left = if options.read_only { READER_ATTEMPTS } else { 1 };
+    loop {
+        left -= 1;
+        match open_once(dir, options, identity) {
+            Err(Error::Log(vlog::Error::Changed { path })) if left > 0 => {
+                tracing::debug!(path = %path.display(), "written by a merge, the store is read anew");
+            }
+            other => return other,
+        }
+    }
+}
+
+fn open_once<K: Keydir>(dir: &Path, options: &Options, identity: Identity) -> Result<(ValueLog, Loaded<K>)> {
+    let log_options = vlog::Options {
+        segment_bytes: options.max_file_size,
+        mode: AppendMode::Written,
+        io_mode: options.io_mode,
+        read_only: options.read_only,
+        stands_alone: true,
+        ..vlog::Options::new(identity.store)
+    };
+    let input = RecoveryInput { must_exist: identity.is_made, ..RecoveryInput::default() };
+    let (log, found) = ValueLog::open(Arc::clone(&options.vfs), dir, log_options, input)?;
+    let mut seed = [0; 8];
+    options.vfs.fill_random(&mut seed)?;
+    let loaded = Loading::new(&log, u64::from_le_bytes(seed), found.torn_tails).load()?;
+    Ok((log, loaded))
+}
+
+/// A keydir that is being filled.
+struct Loading<'a, K> {
+    log: &'a ValueLog,
+    loaded: Loaded<K>,
+    /// The newest tombstone of each key that has one.
+    tombstones: HashMap<Vec<u8>, Version>,
     /// What was read and is not in the keydir yet.
     batch: Batch,
 }
@@ -44,32 +87,33 @@ const BATCH_LEN: usize = 128 << 10;
 const BATCH_KEY_BYTES: usize = 8 << 20;
 
 impl<'a, K: Keydir> Loading<'a, K> {
-    pub(crate) fn new(log: &'a ValueLog, seed: u64, torn_tails: Vec<TornTail>) -> Self {
+    fn new(log: &'a ValueLog, seed: u64, torn_tails: Vec<TornTail>) -> Self {
         let recovery = Recovery { torn_tails, ..Recovery::default() };
-        let (tombstones, without_hint, batch) = (HashMap::new(), Vec::new(), Batch::default());
-        Self { log, index: Index::new(seed), tombstones, newest: 0, recovery, without_hint, batch }
+        let loaded = Loaded { index: Index::new(seed), newest: 0, recovery, without_hint: Vec::new() };
+        Self { log, loaded, tombstones: HashMap::new(), batch: Batch::default() }
     }
 
     /// Reads all files.
-    pub(crate) fn load(&mut self) -> Result<()> {
+    fn load(mut self) -> Result<Loaded<K>> {
         let mut seen = 0u64;
         for file in self.log.statistics() {
             // No more than fit into the file, and of later files only so many as had new keys before.
             let records = file.records.min(file.file_bytes / (RECORD_OVERHEAD as u64 + 1));
-            let keys = self.index.keydir.len() as u64;
+            let keys = self.loaded.index.keydir.len() as u64;
             let share =
                 if seen == 0 { records } else { records.min((records as f64 * keys as f64 / seen as f64) as u64) };
-            self.index.keydir.reserve(usize::try_from(share).unwrap_or(0));
+            self.loaded.index.keydir.reserve(usize::try_from(share).unwrap_or(0));
             self.load_segment(file.segment)?;
             seen += records;
         }
-        self.recovery.records = seen;
-        for (key, version) in std::mem::take(&mut self.tombstones) {
-            if self.index.keydir.find(&key).is_some_and(|older| older.version < version) {
-                self.index.remove(&key);
+        let Self { mut loaded, tombstones, .. } = self;
+        loaded.recovery.records = seen;
+        for (key, version) in tombstones {
+            if loaded.index.keydir.find(&key).is_some_and(|older| older.version < version) {
+                loaded.index.remove(&key);
             }
         }
-        Ok(())
+        Ok(loaded)
     }
 
     fn load_segment(&mut self, segment: SegmentId) -> Result<()> {
@@ -80,8 +124,8 @@ impl<'a, K: Keydir> Loading<'a, K> {
                 tracing::warn!(%error, "a hint file cannot be used, the records are read instead");
                 // What was taken already is taken again, to the same effect.
                 self.take(self.log.records(segment)?, &dead)?;
-                self.recovery.lost_hints.push(vlog::hint_path(self.log.dir(), segment));
-                self.without_hint.push(segment);
+                self.loaded.recovery.lost_hints.push(vlog::hint_path(self.log.dir(), segment));
+                self.loaded.without_hint.push(segment);
                 Ok(())
             }
             other => other,
@@ -90,7 +134,7 @@ impl<'a, K: Keydir> Loading<'a, K> {
 
     fn take(&mut self, mut entries: Entries, dead: &DeadSet) -> Result<()> {
         while let Some(entry) = entries.next()? {
-            self.newest = self.newest.max(entry.key.version);
+            self.loaded.newest = self.loaded.newest.max(entry.key.version);
             if !dead.contains(entry.position) {
                 self.take_one(&entry)?;
             }
@@ -100,7 +144,7 @@ impl<'a, K: Keydir> Loading<'a, K> {
     }
 
     fn flush(&mut self) {
-        self.index.offer_all(&self.batch);
+        self.loaded.index.offer_all(&self.batch);
         self.batch.clear();
     }
 

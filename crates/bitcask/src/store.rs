@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use base::sync::{Arc, Mutex, RwLock};
 use base::{EntryMeta, InternalKeyRef, SegmentId, Version};
 use bytes::Bytes;
-use vfs::{AppendMode, FileKind, FileLock, LockKind};
-use vlog::{RecoveryInput, ValueLog};
+use vfs::{FileKind, FileLock, LockKind};
+use vlog::ValueLog;
 
 use crate::hash_keydir::HashKeydir;
 use crate::identity::{self, Identity};
 use crate::index::Index;
 use crate::keydir::{Keydir, KeydirEntry};
-use crate::load::{Loading, Recovery};
+use crate::load::{self, Loaded, Recovery};
 use crate::ordered_keydir::{KeyRange, OrderedKeydir};
 use crate::worker::{Bell, Worker};
 use crate::{Error, FileStatus, Keys, MergeReport, Options, Records, Result, SyncStrategy};
@@ -87,26 +87,13 @@ impl<K: Keydir> Bitcask<K> {
     ///
     /// # Errors
     /// [`Error::Locked`] where another handle may write to it, [`Error::Missing`] or [`Error::Foreign`] where there is no
-    /// store, [`Error::Corruption`] and [`vlog::Error::Corruption`] where its files are damaged.
+    /// store, [`Error::Corruption`] and [`vlog::Error::Corruption`] where its files are damaged, [`vlog::Error::Changed`]
+    /// where it is opened for reading and a writer changed the files that were being read again and again.
     pub fn open_with(dir: impl AsRef<Path>, options: Options) -> Result<Self> {
         options.validate()?;
         let (dir, vfs) = (dir.as_ref(), Arc::clone(&options.vfs));
         let (lock, identity) = enter(dir, &options)?;
-        let log_options = vlog::Options {
-            segment_bytes: options.max_file_size,
-            mode: AppendMode::Written,
-            io_mode: options.io_mode,
-            read_only: options.read_only,
-            stands_alone: true,
-            ..vlog::Options::new(identity.store)
-        };
-        let input = RecoveryInput { must_exist: identity.is_made, ..RecoveryInput::default() };
-        let (log, found) = ValueLog::open(Arc::clone(&vfs), dir, log_options, input)?;
-        let mut seed = [0; 8];
-        vfs.fill_random(&mut seed)?;
-        let mut loading = Loading::new(&log, u64::from_le_bytes(seed), found.torn_tails);
-        loading.load()?;
-        let Loading { index, newest, recovery, without_hint, .. } = loading;
+        let (log, Loaded { index, newest, recovery, without_hint }) = load::open(dir, &options, identity)?;
         log.finish_recovery()?;
         if !options.read_only {
             for segment in without_hint {

@@ -22,7 +22,7 @@ use base::show;
 use base::sync::Mutex;
 use bitcask::{Bitcask, Options};
 use support::{DIR, History, contents, names, open, path, small, value};
-use vfs::{AppendMode, AppendOptions, FaultFs, FaultPlan, MemFs, RealFs, Vfs};
+use vfs::{AppendMode, AppendOptions, Cause, Fault, FaultFs, FaultPlan, MemFs, RealFs, Vfs};
 
 fn options(fs: &MemFs) -> Options {
     Options { max_file_size: 400, ..small(fs.clone()) }
@@ -228,6 +228,72 @@ fn a_reader_opens_beside_a_writer_with_a_prefix() {
         let reader = Bitcask::open(DIR, Options { read_only: true, ..options(&fs) }).unwrap();
         assert_eq!(contents(&reader).unwrap(), history.state(history.0.len()));
     }
+}
+
+/// Marks that come between two reads of a reader: what they say is dead was superseded behind what the reader has seen,
+/// or its tombstone is as dead. Whatever the writer does at one moment, the reader shows the store before it or after.
+#[test]
+fn a_reader_opens_beside_a_merge_with_a_prefix() {
+    for holds_files in [false, true] {
+        let mut moment = 1;
+        while open_beside_a_merge(moment, holds_files) {
+            moment += 1;
+        }
+        show!("bitcask copies: merges at {moment} moments of an open");
+        assert!(moment > 30, "{moment}");
+    }
+}
+
+/// Whether the reader's open came to that moment. A walk that has begun keeps the writer from removing files.
+fn open_beside_a_merge(moment: u64, holds_files: bool) -> bool {
+    let fs = MemFs::new(moment);
+    let history = Arc::new(Mutex::new(History::default()));
+    let writer = Arc::new(Bitcask::open(DIR, options(&fs)).unwrap());
+    let write = |writer: &Bitcask, history: &mut History, key: &[u8], value: Option<Vec<u8>>| {
+        history.push(key, value.as_deref());
+        match value {
+            Some(value) => writer.put(key, &value).unwrap(),
+            None => drop(writer.delete(key).unwrap()),
+        }
+    };
+    {
+        let mut history = history.lock();
+        let mut write = |key: &[u8], value: Option<Vec<u8>>| write(&writer, &mut history, key, value);
+        (0..6u8).for_each(|key| write(&[key], Some(value(1, 150))));
+        // A tombstone in a later file than what it hides.
+        write(&[0], None);
+        (6..10u8).for_each(|key| write(&[key], Some(value(2, 150))));
+    }
+    let before = history.lock().0.len();
+    let traced = FaultFs::new(Arc::new(fs.clone()), FaultPlan::none());
+    let (calls, done) = (AtomicU64::new(0), Arc::clone(&history));
+    let at = move |_: &Path| {
+        if calls.fetch_add(1, Ordering::Relaxed) + 1 == moment {
+            let mut history = done.lock();
+            let walk = holds_files.then(|| {
+                let mut walk = writer.iter();
+                walk.next().unwrap().unwrap();
+                walk
+            });
+            // Behind the end of what a reader has scanned.
+            write(&writer, &mut history, &[1], Some(value(3, 20)));
+            writer.merge().unwrap();
+            drop(walk);
+        }
+        false
+    };
+    traced.arm(Fault::on_everything(Cause::Io).at_path(at));
+    let reader = Bitcask::open(DIR, Options { read_only: true, ..small(traced.clone()) });
+    let reader = reader.unwrap_or_else(|error| panic!("moment {moment}: {error}"));
+    traced.disarm_all();
+    let history = history.lock();
+    let found = contents(&reader).unwrap();
+    assert!(
+        history.find(&found, before..=history.0.len()).is_some(),
+        "moment {moment}, files held: {holds_files}: {:?}",
+        found.keys().collect::<Vec<_>>()
+    );
+    history.0.len() > before
 }
 
 /// What a copy lacks is told apart from what a store has lost.

@@ -14,6 +14,7 @@ use std::path::Path;
 use base::{Corruption, varint};
 use vfs::Vfs;
 
+use crate::beside::DeadSalt;
 use crate::fields::Fields;
 use crate::file_name::dead_path;
 use crate::header::{FileHeader, FileKind, HEADER_LEN_U64, Store};
@@ -99,6 +100,16 @@ impl DeadSet {
 
     /// Reads the dead set of a segment; `None` where it has none.
     pub(crate) fn read(vfs: &dyn Vfs, dir: &Path, store: Store<'_>, of: &SegmentHeader) -> Result<Option<Self>> {
+        Ok(Self::read_salted(vfs, dir, store, of)?.map(|(set, _)| set))
+    }
+
+    /// The same with the salt of its file.
+    pub(crate) fn read_salted(
+        vfs: &dyn Vfs,
+        dir: &Path,
+        store: Store<'_>,
+        of: &SegmentHeader,
+    ) -> Result<Option<(Self, DeadSalt)>> {
         let path = dead_path(dir, of.id);
         let Some((header, body)) = whole_file::read(vfs, &path, FileKind::Dead, store)? else {
             return Ok(None);
@@ -108,7 +119,7 @@ impl DeadSet {
             if set.offsets.first().is_some_and(|first| u64::from(*first) < HEADER_LEN_U64) {
                 return Err(Corruption::new(path, HEADER_LEN_U64, "dead record inside the header").into());
             }
-            Ok(Some(set))
+            Ok(Some((set, header.salt)))
         })
     }
 

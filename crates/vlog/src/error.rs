@@ -54,6 +54,12 @@ pub enum Error {
         /// The folder of the log.
         dir: PathBuf,
     },
+    /// A log that was opened for reading was changed by its writer meanwhile. Opening it again mends that.
+    #[error("{}: written while the value log was opened for reading", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// All segment ids have been used; they are never reused.
     #[error("{}: no segment ids are left", dir.display())]
     IdsExhausted {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod append;
+mod beside;
 mod collect;
 mod compressed;
 mod copied;

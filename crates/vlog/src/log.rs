@@ -15,6 +15,7 @@ use base::{SegmentId, ValueLogHead};
 use vfs::Vfs;
 
 use crate::append::Writer;
+use crate::beside::Beside;
 use crate::dead_set::{self, DeadSet};
 use crate::entries::{Entries, Source};
 use crate::header::HEADER_LEN_U64;
@@ -57,6 +58,8 @@ pub struct ValueLog {
     /// New segments of collections that failed when they were to be listed.
     pub(crate) doubtful: Mutex<Vec<SegmentId>>,
     pub(crate) ready: AtomicBool,
+    /// Of a reader: what there was before it listed the files.
+    pub(crate) beside: Option<Beside>,
     /// What the scan at open found unlisted, until recovery is finished.
     pub(crate) recovered: Mutex<Recovered>,
 }
@@ -135,7 +138,8 @@ impl ValueLog {
     /// Which records of a segment are dead.
     ///
     /// # Errors
-    /// [`Error::Corruption`] where there is no such segment, or its dead set is missing or damaged.
+    /// [`Error::Corruption`] where there is no such segment, or its dead set is missing or damaged; [`Error::Changed`] where
+    /// the log is open for reading and its writer has written the dead set since.
     pub fn dead_set(&self, segment: SegmentId) -> Result<DeadSet> {
         self.load_dead_set(&*self.known(segment)?)
     }
@@ -184,8 +188,12 @@ impl ValueLog {
         if let Some(noted) = self.unsettled.lock().get(&segment.id()) {
             return Ok(noted.clone());
         }
-        match DeadSet::read(&*self.vfs, &self.dir, self.options.of_store(), segment.header())? {
-            Some(set) => Ok(set),
+        let found = DeadSet::read_salted(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
+        if let Some(beside) = &self.beside {
+            beside.check(&self.dir, segment.id(), found.as_ref().map(|(_, salt)| salt))?;
+        }
+        match found {
+            Some((set, _)) => Ok(set),
             None if segment.tally().has_dead_set.load(Ordering::Acquire) => {
                 Err(dead_set::missing(&self.dir, segment.header()))
             }

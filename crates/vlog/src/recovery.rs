@@ -17,6 +17,7 @@ use base::{Corruption, SegmentId, ValueLogHead};
 use vfs::{ReadFile, Vfs};
 
 use crate::append::Writer;
+use crate::beside::Beside;
 use crate::copied::{self, SealedLater};
 use crate::dead_set::{self, DeadSet};
 use crate::file_name::{FileName, manifest_path, segment_path};
@@ -62,7 +63,8 @@ impl ValueLog {
     ///
     /// # Errors
     /// [`Error::Corruption`] where what had been synced or sealed is damaged, cut, foreign or missing;
-    /// [`Error::Incompatible`] where a newer program wrote it; [`Error::Vfs`] where the system failed.
+    /// [`Error::Incompatible`] where a newer program wrote it; [`Error::Vfs`] where the system failed; [`Error::Changed`] where
+    /// a log that stands alone is opened for reading and its writer took files away meanwhile.
     pub fn open(
         vfs: Arc<dyn Vfs>,
         dir: impl Into<PathBuf>,
@@ -71,6 +73,21 @@ impl ValueLog {
     ) -> Result<(Self, VlogRecovery)> {
         options.validate()?;
         let dir = dir.into();
+        let Some(beside) = Beside::look(&*vfs, &dir, &options)? else {
+            return Self::open_files(vfs, dir, options, input);
+        };
+        let opened = Self::open_files(Arc::clone(&vfs), dir.clone(), options.clone(), input);
+        let (mut log, found) = opened.map_err(|error| beside.explain(&*vfs, &dir, &options, error))?;
+        log.beside = Some(beside);
+        Ok((log, found))
+    }
+
+    fn open_files(
+        vfs: Arc<dyn Vfs>,
+        dir: PathBuf,
+        options: Options,
+        input: RecoveryInput<'_>,
+    ) -> Result<(Self, VlogRecovery)> {
         let files = list(&*vfs, &dir)?;
         let mut manifest = match Manifest::read(&*vfs, &dir, options.of_store())? {
             Some(manifest) => manifest,
@@ -110,6 +127,7 @@ impl ValueLog {
             released: Arc::default(),
             doubtful: Mutex::default(),
             ready: AtomicBool::new(false),
+            beside: None,
             recovered: Mutex::new(recovered),
         };
         log.synced.raise(input.synced);
@@ -385,7 +403,7 @@ fn torn_tail(path: &Path, file: &dyn ReadFile, offset: u64, cause: &str) -> Resu
     Ok((dropped_bytes > 0).then(|| TornTail { path: path.to_owned(), offset, dropped_bytes, cause }))
 }
 
-fn read_header(file: &dyn ReadFile, file_len: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_header(file: &dyn ReadFile, file_len: u64) -> Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(file_len).map_or(HEADER_LEN, |len| len.min(HEADER_LEN))];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
