@@ -175,24 +175,24 @@ impl<K: Keydir> Bitcask<K> {
         shared.written(rolled)
     }
 
-    /// Deletes a key, and says whether it was there. Nothing is written where it was not.
+    /// Deletes a key, and says whether it was there. Nothing is written where it was not, but for one that has expired: a
+    /// clock that steps back would show it again.
     ///
     /// # Errors
     /// As [`put`](Self::put).
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         let shared = &*self.shared;
         shared.check_writable()?;
-        let rolled = {
+        let (was_there, rolled) = {
             let mut writer = shared.writer.lock();
-            if !self.contains_key(key) {
-                return Ok(false);
-            }
+            let Some(entry) = shared.index.read().keydir.find(key) else { return Ok(false) };
             let version = writer.next_version()?;
             let pointer = shared.log.append(OWNER, InternalKeyRef::new(key, version), EntryMeta::delete(), &[])?;
             shared.index.write().remove(key);
-            writer.note(version, pointer.segment)
+            let was_there = !entry.is_expired_at(shared.options.clock.unix_seconds());
+            (was_there, writer.note(version, pointer.segment))
         };
-        shared.written(rolled).map(|()| true)
+        shared.written(rolled).map(|()| was_there)
     }
 
     /// All keys, in bounded memory, while writes go on: each that is there all the time once, none twice. In the keydir's

@@ -147,6 +147,21 @@ fn a_hash_table_and_a_map_hold_the_same() {
 }
 
 #[test]
+fn a_key_that_was_deleted_once_it_had_expired_stays_away_though_the_clock_steps_back() {
+    let (fs, clock) = (MemFs::new(1), Arc::new(ManualClock::new(START)));
+    let options = Options { clock: clock.clone(), expiry_secs: Some(10), ..small(fs) };
+    let store = Bitcask::open(DIR, options.clone()).unwrap();
+    store.put(b"a", b"1").unwrap();
+    clock.advance(Duration::from_secs(10));
+    assert!(!store.delete(b"a").unwrap(), "it had expired");
+    store.close().unwrap();
+    let earlier = Arc::new(ManualClock::new(START));
+    let store = Bitcask::open(DIR, Options { clock: earlier, ..options }).unwrap();
+    assert_eq!(store.get(b"a").unwrap(), None);
+    assert!(contents(&store).unwrap().is_empty());
+}
+
+#[test]
 fn a_record_expires_when_it_was_to_when_it_was_written() {
     let (fs, clock) = (MemFs::new(1), Arc::new(ManualClock::new(START)));
     let options = Options { clock: clock.clone(), expiry_secs: Some(10), ..small(fs) };
