@@ -3,6 +3,7 @@
 //! Pure: it sees counts and options.
 
 use base::SegmentId;
+use vlog::SegmentStatistics;
 
 use crate::Options;
 
@@ -94,17 +95,19 @@ pub(crate) fn pick_all(files: &[FileStatus], options: &Options) -> Vec<FileStatu
     picked
 }
 
-/// Parts files into groups of which each fits into one file once it is merged.
-pub(crate) fn groups(files: &[FileStatus], file_bytes_max: u64) -> Vec<Vec<SegmentId>> {
+/// Parts files into groups of which each fits into one file once it is merged. Where not even one fits, as one of nearly
+/// 4 GiB may not, it is left as it is until more of it is dead.
+pub(crate) fn groups(files: &[SegmentStatistics], file_bytes_max: u64) -> Vec<Vec<SegmentId>> {
     let mut groups: Vec<Vec<SegmentId>> = Vec::new();
     let mut room = 0;
-    for file in files {
-        // A record takes a little more once it was moved.
-        let bytes = file.live_bytes.saturating_add(file.live_records.saturating_mul(MOVED_OVERHEAD));
+    for (file, bytes) in files.iter().map(|file| (file.segment, file.moved_bytes())) {
+        if bytes > SEGMENT_BYTES_MAX {
+            continue;
+        }
         match groups.last_mut().filter(|_| bytes <= room) {
-            Some(group) => group.push(file.segment),
+            Some(group) => group.push(file),
             None => {
-                groups.push(vec![file.segment]);
+                groups.push(vec![file]);
                 room = file_bytes_max.saturating_sub(vlog::HEADER_LEN as u64);
             }
         }
@@ -113,8 +116,8 @@ pub(crate) fn groups(files: &[FileStatus], file_bytes_max: u64) -> Vec<Vec<Segme
     groups
 }
 
-/// Bytes that the value log puts in front of a record that it has moved.
-const MOVED_OVERHEAD: u64 = 8;
+/// Most bytes of records in a file.
+const SEGMENT_BYTES_MAX: u64 = u32::MAX as u64 - vlog::HEADER_LEN as u64;
 
 #[cfg(test)]
 mod tests {
@@ -180,14 +183,44 @@ mod tests {
         assert_eq!(picked(&files, &options()), [1, 2, 3]);
     }
 
+    fn statistics(segment: u32, records: u64, bytes: u64) -> SegmentStatistics {
+        SegmentStatistics {
+            segment: SegmentId(segment),
+            newest_address: SegmentId(segment),
+            file_bytes: vlog::HEADER_LEN as u64 + bytes,
+            records,
+            dead_records: 0,
+            dead_bytes: 0,
+            sealed: true,
+            collected: false,
+            owners: Vec::new(),
+        }
+    }
+
+    fn grouped(files: &[SegmentStatistics], file_bytes_max: u64) -> Vec<Vec<u32>> {
+        let groups = groups(files, file_bytes_max);
+        groups.iter().map(|group| group.iter().map(|id| id.0).collect()).collect()
+    }
+
     #[test]
     fn merged_files_are_no_longer_than_files_may_be() {
-        let files = [file(1, 10, 400), file(2, 10, 400), file(3, 10, 400), file(4, 100, 5_000), file(5, 1, 10)];
-        let grouped = groups(&files, 1_112);
-        assert_eq!(
-            grouped,
-            [&[1, 2][..], &[3], &[4], &[5]].map(|ids| ids.iter().copied().map(SegmentId).collect::<Vec<_>>())
-        );
+        let [mut third, mut fourth] = [statistics(3, 10, 500), statistics(4, 10, 500)];
+        third.collected = true;
+        (fourth.dead_records, fourth.dead_bytes) = (5, 250);
+        let files = [statistics(1, 10, 420), statistics(2, 10, 420), third, fourth, statistics(5, 100, 5_000)];
+        assert_eq!(grouped(&files, 1_112), [&[1, 2][..], &[3, 4], &[5]]);
+        assert_eq!(grouped(&files, 1_111), [&[1][..], &[2], &[3, 4], &[5]]);
+    }
+
+    #[test]
+    fn a_file_that_would_not_fit_into_one_once_it_is_merged_waits_until_more_of_it_is_dead() {
+        let most = u64::from(u32::MAX);
+        let full = most - vlog::HEADER_LEN as u64;
+        let mut file = statistics(1, 1_000, full);
+        (file.dead_records, file.dead_bytes) = (10, 990 * 8 - 1);
+        assert_eq!(grouped(&[file.clone(), statistics(2, 1, 100)], most), [[2]]);
+        file.dead_bytes = 990 * 8;
+        assert_eq!(grouped(&[file, statistics(2, 1, 100)], most), [[1], [2]]);
     }
 
     #[test]

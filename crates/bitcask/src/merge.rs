@@ -9,7 +9,7 @@
 //!
 //! The newest record of all stays, whatever it is, so that its version is not used again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use base::{EntryKind, SegmentId, ValuePointer, Version};
 use vlog::{CollectContext, Entry};
@@ -166,23 +166,24 @@ impl<K: Keydir> Shared<K> {
         }
     }
 
-    /// Has the value log move what is alive in these files together.
+    /// Has the value log move what is alive in these files together. What fails keeps nothing else from being moved.
     fn collect(&self, ids: &[SegmentId]) -> Result<()> {
-        let has_dead: HashSet<SegmentId> =
-            self.log.statistics().iter().filter(|of| of.dead_records > 0).map(|of| of.segment).collect();
-        let mut files = self.files();
+        let mut files = self.log.statistics();
         files.retain(|file| {
-            let gains = has_dead.contains(&file.segment) || file.bytes < self.options.small_file_threshold;
+            let gains = file.dead_records > 0 || file.file_bytes < self.options.small_file_threshold;
             gains && ids.contains(&file.segment)
         });
+        let has_dead = |id: &SegmentId| files.iter().any(|file| file.segment == *id && file.dead_records > 0);
+        let mut outcome = Ok(());
         for group in garbage::groups(&files, self.options.max_file_size) {
             // A file by itself in which nothing is dead would merely be copied.
-            if group.len() > 1 || group.iter().any(|id| has_dead.contains(id)) {
-                self.log.collect(&group, &CollectContext::unpaced())?;
+            if group.len() > 1 || group.iter().any(has_dead) {
+                let collected = self.log.collect(&group, &CollectContext::unpaced());
+                outcome = outcome.and(collected.map(drop));
             }
         }
         self.log.remove_released()?;
-        Ok(())
+        Ok(outcome?)
     }
 }
 

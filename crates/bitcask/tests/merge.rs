@@ -17,7 +17,7 @@ use base::clock::ManualClock;
 use base::{StoreId, ValuePointer};
 use bitcask::{Bitcask, MergeReport, MergeWindow, Options};
 use support::{DIR, START, contents, names, open, path, small, value};
-use vfs::MemFs;
+use vfs::{Cause, Fault, FaultFs, FaultPlan, MemFs, Operation};
 use vlog::{RecoveryInput, ValueLog};
 
 /// The value log of a closed store, as another program would open it.
@@ -121,6 +121,22 @@ fn merged_files_stay_within_the_limit_of_files() {
     (0..200u32).step_by(3).for_each(|key| assert!(store.delete(&key.to_be_bytes()).unwrap()));
     store.merge().unwrap();
     assert!(store.status().files.iter().all(|file| file.bytes <= 5_000), "{:?}", store.status().files);
+    assert_eq!(contents(&store).unwrap().len(), 133);
+}
+
+#[test]
+fn what_cannot_be_moved_keeps_nothing_else_from_being_moved() {
+    let memory = MemFs::new(1);
+    let fs = FaultFs::over_memory(memory.clone(), FaultPlan::none());
+    let store = Bitcask::open(DIR, Options { max_file_size: 5_000, ..small(fs.clone()) }).unwrap();
+    (0..200u32).for_each(|key| store.put(&key.to_be_bytes(), &value(1, 300)).unwrap());
+    (0..200u32).step_by(3).for_each(|key| assert!(store.delete(&key.to_be_bytes()).unwrap()));
+    let before = names(&memory, ".vlog");
+    let fault = fs.arm(Fault::on(Operation::Create, Cause::NoSpace).at_suffix(".vlog.tmp"));
+    assert!(store.merge().unwrap_err().is_no_space());
+    assert_eq!(fs.hits(fault), 1);
+    let left = names(&memory, ".vlog").into_iter().filter(|name| before.contains(name)).count();
+    assert!(left < 5 && before.len() > 10, "{left} of {}", before.len());
     assert_eq!(contents(&store).unwrap().len(), 133);
 }
 

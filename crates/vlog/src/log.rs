@@ -21,6 +21,7 @@ use crate::entries::{Entries, Source};
 use crate::header::HEADER_LEN_U64;
 use crate::hint::HintReader;
 use crate::manifest::{Manifest, OwnerTotals, SealedSegment};
+use crate::record::ORIGIN_LEN;
 use crate::recovery::Recovered;
 use crate::segment_set::SegmentSet;
 use crate::sync::OpenSegment;
@@ -85,6 +86,16 @@ pub struct SegmentStatistics {
     pub collected: bool,
     /// What each owner has in it, ascending by owner; counted when it is sealed and empty before.
     pub owners: Vec<OwnerTotals>,
+}
+
+impl SegmentStatistics {
+    /// Bytes that what is alive would take in the file of a new segment: a record that was never moved takes its address along.
+    #[must_use]
+    pub fn moved_bytes(&self) -> u64 {
+        let alive = self.records.saturating_sub(self.dead_records);
+        let addresses = if self.collected { 0 } else { alive.saturating_mul(ORIGIN_LEN as u64) };
+        self.file_bytes.saturating_sub(HEADER_LEN_U64 + self.dead_bytes).saturating_add(addresses)
+    }
 }
 
 impl ValueLog {

@@ -35,7 +35,9 @@ fn what_lives_is_read_at_its_address_after_any_number_of_collections_and_reopens
             let (dead, left) = split(alive, round);
             kill(&log, round, &dead);
             assert_all(&log, &left);
+            let expected: u64 = log.statistics().iter().map(|of| of.moved_bytes()).sum();
             let collection = collect(&log, &sealed(&log));
+            assert_eq!(collection.bytes_written, vlog::HEADER_LEN as u64 + expected);
             assert_eq!(collection.records, left.len() as u64);
             assert_eq!(log.remove_released().unwrap(), if round == 2 { 10 } else { 1 });
             assert_eq!(log.statistics().len(), 1);
