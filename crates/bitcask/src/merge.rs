@@ -114,11 +114,17 @@ impl<K: Keydir> Shared<K> {
         let mut verdict = Verdict { newest: self.writer.lock().newest, ..Verdict::default() };
         let is_picked = |file: &&FileStatus| files.iter().any(|picked| picked.segment == file.segment);
         for file in files {
+            if self.give_way().is_break() {
+                return Ok(0);
+            }
             self.walk(file.segment, |entry| self.judge(entry, &mut verdict))?;
         }
         if !verdict.hiders.is_empty() {
             let others = all.iter().filter(|file| file.is_sealed && !is_picked(file));
             for file in others {
+                if self.give_way().is_break() {
+                    return Ok(0);
+                }
                 self.walk(file.segment, |entry| verdict.note_hidden(entry))?;
             }
         }
@@ -174,11 +180,15 @@ impl<K: Keydir> Shared<K> {
             gains && ids.contains(&file.segment)
         });
         let has_dead = |id: &SegmentId| files.iter().any(|file| file.segment == *id && file.dead_records > 0);
+        let context = CollectContext { pace: &|_| self.give_way(), step: &|_| {} };
         let mut outcome = Ok(());
         for group in garbage::groups(&files, self.options.max_file_size) {
+            if self.give_way().is_break() {
+                break;
+            }
             // A file by itself in which nothing is dead would merely be copied.
             if group.len() > 1 || group.iter().any(has_dead) {
-                let collected = self.log.collect(&group, &CollectContext::unpaced());
+                let collected = self.log.collect(&group, &context);
                 outcome = outcome.and(collected.map(drop));
             }
         }
@@ -194,5 +204,39 @@ impl Verdict {
         if hiders.iter().any(|hider| hider.version > entry.key.version) {
             self.superseded.push(entry.pointer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use vfs::{FaultFs, FaultPlan, MemFs, Operation};
+
+    use crate::{Bitcask, Options};
+
+    #[test]
+    fn a_merge_ends_where_the_store_is_closed() {
+        let fs = FaultFs::over_memory(MemFs::volatile(1), FaultPlan::none());
+        let vfs = base::sync::Arc::new(fs.clone());
+        let options = Options { max_file_size: 4 << 20, background: false, vfs, ..Options::default() };
+        let store = Bitcask::open("/store", options.clone()).unwrap();
+        (0..200u32).for_each(|key| store.put(&key.to_be_bytes(), &[7; 10_000]).unwrap());
+        store.delete(&0u32.to_be_bytes()).unwrap();
+        store.close().unwrap();
+        let store = Bitcask::open("/store", options).unwrap();
+        let before = store.status();
+        let bell = base::sync::Arc::clone(&store.shared.bell);
+        // As closing does while a thread is about to copy.
+        fs.on_mutation(move |change| {
+            if change.operation == Operation::Append && change.path.to_string_lossy().ends_with(".vlog.tmp") {
+                bell.stop();
+            }
+        });
+        let report = store.merge().unwrap();
+        assert_eq!((report.dead_records, report.freed_bytes), (1, 0));
+        assert!(store.shared.give_way().is_break(), "it came to copying");
+        assert_eq!(store.status().files[0].bytes, before.files[0].bytes);
+        assert_eq!(store.get(&1u32.to_be_bytes()).unwrap().unwrap(), &[7; 10_000][..]);
     }
 }

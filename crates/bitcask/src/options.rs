@@ -18,7 +18,7 @@ pub enum SyncStrategy {
     None,
     /// Before each write returns (Bitcask's `o_sync`). Threads that write at once share a sync.
     Always,
-    /// In the background, when this much time has passed since the last one.
+    /// In the background, when this much time has passed since the last one; without a thread, by the first write after that.
     Interval(Duration),
 }
 

@@ -9,6 +9,7 @@
 //!    long as the set is held, whatever a merge does.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base::sync::{Arc, Mutex, RwLock};
 use base::{EntryMeta, InternalKeyRef, SegmentId, Version};
@@ -36,7 +37,7 @@ pub(crate) const OWNER: u32 = 0;
 pub struct Bitcask<K: Keydir = HashKeydir> {
     /// Goes before what it works on.
     worker: Option<Worker>,
-    shared: Arc<Shared<K>>,
+    pub(crate) shared: Arc<Shared<K>>,
     recovery: Recovery,
 }
 
@@ -49,6 +50,8 @@ pub(crate) struct Shared<K> {
     pub(crate) writer: Mutex<Writer>,
     pub(crate) merging: Mutex<()>,
     pub(crate) bell: Arc<Bell>,
+    /// When the interval of syncs began.
+    pub(crate) last_sync: Mutex<Duration>,
     pub(crate) failure: Mutex<Option<Error>>,
     /// The writer's; freed when all else is gone.
     _lock: Option<Box<dyn FileLock>>,
@@ -111,6 +114,7 @@ impl<K: Keydir> Bitcask<K> {
             writer: Mutex::new(Writer { newest, segment: SegmentId::default() }),
             merging: Mutex::new(()),
             bell: Arc::default(),
+            last_sync: Mutex::new(options.clock.monotonic()),
             failure: Mutex::new(None),
             options,
             _lock: lock,
@@ -248,7 +252,8 @@ impl<K: Keydir> Bitcask<K> {
         Status { keys: self.shared.index.read().keydir.len() as u64, files: self.shared.files() }
     }
 
-    /// Ends the use of the store: seals what was written, with hint files, so that the next open reads these alone.
+    /// Ends the use of the store: seals what was written, with hint files, so that the next open reads these alone. A merge
+    /// in the background is broken off; what it has moved until then stands.
     ///
     /// # Errors
     /// As [`sync`](Self::sync).
@@ -287,10 +292,11 @@ impl<K: Keydir> Shared<K> {
         if rolled {
             if self.options.background { self.bell.ring() } else { self.background_step() }
         }
-        if self.options.sync_strategy == SyncStrategy::Always {
-            self.log.sync()?;
+        match self.options.sync_strategy {
+            SyncStrategy::Always => self.log.sync().map(drop).map_err(Error::from),
+            SyncStrategy::Interval(_) if !self.options.background => self.sync_if_due(),
+            SyncStrategy::Interval(_) | SyncStrategy::None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! What fails is told by the next sync, merge or close, and tried again the next time that something is due.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use base::sync::{Arc, Condvar, Mutex};
@@ -31,9 +32,13 @@ impl Bell {
         self.rung.notify_one();
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.state.lock().stop = true;
         self.rung.notify_one();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.state.lock().stop
     }
 
     /// Waits for a ring or for the time to pass; `false` where it is time to stop.
@@ -74,19 +79,12 @@ impl Drop for Worker {
 }
 
 fn work<K: Keydir>(store: &Shared<K>) {
-    let clock = &store.options.clock;
-    let interval = match store.options.sync_strategy {
-        SyncStrategy::Interval(interval) => Some(interval),
-        SyncStrategy::None | SyncStrategy::Always => None,
-    };
-    let mut last_sync = clock.monotonic();
     loop {
-        let until_sync = interval.map(|interval| (last_sync + interval).saturating_sub(clock.monotonic()));
+        let until_sync = store.until_sync();
         // Records expire where nobody writes, too.
         let until_check = store.options.merge_check_interval;
         if until_sync == Some(Duration::ZERO) {
-            last_sync = clock.monotonic();
-            store.note(store.log.sync().map(drop).map_err(Error::from));
+            store.note(store.sync_if_due());
         } else if !store.bell.wait(until_sync.unwrap_or(until_check).min(until_check)) {
             return;
         } else {
@@ -109,8 +107,30 @@ impl<K: Keydir> Shared<K> {
         }
     }
 
+    /// How long until unsynced writes are to be synced; `None` where no interval says so.
+    fn until_sync(&self) -> Option<Duration> {
+        let SyncStrategy::Interval(interval) = self.options.sync_strategy else { return None };
+        let due = self.last_sync.lock().saturating_add(interval);
+        Some(due.saturating_sub(self.options.clock.monotonic()))
+    }
+
+    /// Syncs where the interval is over.
+    pub(crate) fn sync_if_due(&self) -> Result<()> {
+        if self.until_sync() == Some(Duration::ZERO) {
+            *self.last_sync.lock() = self.options.clock.monotonic();
+            self.log.sync()?;
+        }
+        Ok(())
+    }
+
+    /// What a merge does now and then: it keeps no sync waiting, and ends where the store is being closed.
+    pub(crate) fn give_way(&self) -> ControlFlow<()> {
+        self.note(self.sync_if_due());
+        if self.bell.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
     pub(crate) fn seal_full(&self) -> Result<()> {
-        while self.log.seal_full()? {}
+        while self.log.seal_full()? && self.give_way().is_continue() {}
         Ok(())
     }
 

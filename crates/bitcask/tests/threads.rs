@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use base::clock::{Clock, ManualClock};
 use base::rng::Rng;
 use base::{show, thread};
 use bitcask::{Bitcask, Error, MergeWindow, Options, SyncStrategy};
-use support::{DIR, contents, small, value};
-use vfs::{MemFs, TraceFs, Vfs};
+use support::{DIR, START, contents, open, small, value};
+use vfs::{MemFs, Operation, TraceFs, Vfs};
 
 const KEYS: u64 = 200;
 const ROUNDS: u64 = 150;
@@ -157,6 +158,57 @@ fn a_sync_interval_makes_durable_without_being_asked() {
     while unsynced() {
         thread::yield_now();
     }
+}
+
+#[test]
+fn without_a_thread_writes_keep_the_sync_interval() {
+    let (fs, clock) = (MemFs::new(1), Arc::new(ManualClock::new(START)));
+    let strategy = SyncStrategy::Interval(Duration::from_secs(10));
+    let options = Options { sync_strategy: strategy, clock: clock.clone(), ..small(fs.clone()) };
+    let store = Bitcask::open(DIR, options).unwrap();
+    let durable = || contents(&open(&fs.crash_image(vfs::CrashMode::DropUnsynced, 1))).unwrap().len();
+    for (seconds, expected) in [(0, 0), (9, 0), (1, 3), (9, 3), (1, 5)] {
+        clock.advance(Duration::from_secs(seconds));
+        store.put(&clock.unix_seconds().to_be_bytes(), b"1").unwrap();
+        assert_eq!(durable(), expected, "{seconds} seconds later");
+    }
+}
+
+#[test]
+fn a_long_merge_keeps_the_sync_interval() {
+    let (memory, clock) = (MemFs::new(1), Arc::new(ManualClock::new(START)));
+    let fs = vfs::FaultFs::over_memory(memory.clone(), vfs::FaultPlan::none());
+    let strategy = SyncStrategy::Interval(Duration::from_secs(10));
+    let clock_of = clock.clone();
+    let options = Options { max_file_size: 4 << 20, clock: clock_of, sync_strategy: strategy, ..small(fs.clone()) };
+    let store = Bitcask::open(DIR, options.clone()).unwrap();
+    (0..200u32).for_each(|key| store.put(&key.to_be_bytes(), &value(1, 10_000)).unwrap());
+    store.delete(&0u32.to_be_bytes()).unwrap();
+    store.close().unwrap();
+    let store = Arc::new(Bitcask::open(DIR, options).unwrap());
+    let (writer, wrote) = (Arc::clone(&store), AtomicBool::new(false));
+    let found = Arc::new(AtomicU64::new(0));
+    let durable = Arc::clone(&found);
+    fs.on_mutation(move |change| {
+        if !change.path.to_string_lossy().ends_with(".vlog.tmp") {
+            return;
+        }
+        match change.operation {
+            // Behind the sync with which a merge begins.
+            Operation::Append if !wrote.swap(true, Ordering::Relaxed) => {
+                writer.put(b"meanwhile", b"1").unwrap();
+                clock.advance(Duration::from_secs(10));
+            }
+            Operation::Finish => {
+                let image = open(&memory.crash_image(vfs::CrashMode::DropUnsynced, 1));
+                durable.fetch_add(1 + u64::from(image.contains_key(b"meanwhile")), Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    });
+    store.merge().unwrap();
+    fs.clear_hook();
+    assert_eq!(found.load(Ordering::Relaxed), 2, "it was durable before the merge had ended");
 }
 
 #[test]
