@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use base::sync::Arc;
 use base::{EntryKind, SegmentId, Version};
 use vfs::AppendMode;
-use vlog::{DeadSet, Entries, Entry, RECORD_OVERHEAD, RecoveryInput, TornTail, ValueLog};
+use vlog::{DeadSet, Entries, Entry, RecoveryInput, TornTail, ValueLog};
 
 use crate::identity::Identity;
 use crate::index::Index;
@@ -86,6 +86,9 @@ struct Loading<'a, K> {
 const BATCH_LEN: usize = 128 << 10;
 const BATCH_KEY_BYTES: usize = 8 << 20;
 
+/// Most keys that room is made for before they are read: as many as a file has records that was not merged.
+const RESERVED_KEYS_MAX: u64 = 1 << 20;
+
 impl<'a, K: Keydir> Loading<'a, K> {
     fn new(log: &'a ValueLog, seed: u64, torn_tails: Vec<TornTail>) -> Self {
         let recovery = Recovery { torn_tails, ..Recovery::default() };
@@ -97,14 +100,13 @@ impl<'a, K: Keydir> Loading<'a, K> {
     fn load(mut self) -> Result<Loaded<K>> {
         let mut seen = 0u64;
         for file in self.log.statistics() {
-            // No more than fit into the file, and of later files only so many as had new keys before.
-            let records = file.records.min(file.file_bytes / (RECORD_OVERHEAD as u64 + 1));
+            // Of later files only so many as had new keys before.
+            let records = file.records;
             let keys = self.loaded.index.keydir.len() as u64;
             let share =
                 if seen == 0 { records } else { records.min((records as f64 * keys as f64 / seen as f64) as u64) };
-            self.loaded.index.keydir.reserve(usize::try_from(share).unwrap_or(0));
-            self.load_segment(file.segment)?;
-            seen += records;
+            self.load_segment(file.segment, share)?;
+            seen = seen.saturating_add(records);
         }
         let Self { mut loaded, tombstones, .. } = self;
         loaded.recovery.records = seen;
@@ -116,9 +118,16 @@ impl<'a, K: Keydir> Loading<'a, K> {
         Ok(loaded)
     }
 
-    fn load_segment(&mut self, segment: SegmentId) -> Result<()> {
+    /// `keys` are likely to be new.
+    fn load_segment(&mut self, segment: SegmentId, keys: u64) -> Result<()> {
         let dead = self.log.dead_set(segment)?;
-        let from_hint = self.log.entries(segment).map_err(Error::from).and_then(|entries| self.take(entries, &dead));
+        let entries = self.log.entries(segment).map_err(Error::from);
+        let from_hint = entries.and_then(|entries| {
+            // The manifest may say anything.
+            let keys = keys.min(entries.records_max()).min(RESERVED_KEYS_MAX);
+            self.loaded.index.keydir.reserve(usize::try_from(keys).unwrap_or(0));
+            self.take(entries, &dead)
+        });
         match from_hint {
             Err(error) if error.is_corruption() => {
                 tracing::warn!(%error, "a hint file cannot be used, the records are read instead");

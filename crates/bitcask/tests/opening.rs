@@ -11,8 +11,9 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bitcask::{Bitcask, Options};
+use bitcask::{Bitcask, KeyRange, Keydir, KeydirEntry, Offer, Options, OrderedKeydir, Page};
 use support::{DIR, contents, names, open, path, small, value};
 use vfs::{MemFs, TraceFs, Vfs};
 
@@ -107,6 +108,60 @@ fn a_hint_file_with_any_byte_changed_is_not_believed() {
         let live: u64 = store.status().files.iter().map(|file| file.live_records).sum();
         assert_eq!(live, 2, "byte {at}");
     }
+}
+
+/// Notes for how many keys room was made.
+#[derive(Debug)]
+struct Reserving(OrderedKeydir);
+
+static RESERVED: AtomicUsize = AtomicUsize::new(0);
+
+impl Keydir for Reserving {
+    type Cursor = KeyRange;
+    const IS_ORDERED: bool = true;
+
+    fn new(seed: u64) -> Self {
+        Self(OrderedKeydir::new(seed))
+    }
+    fn reserve(&mut self, keys: usize) {
+        RESERVED.fetch_add(keys, Ordering::Relaxed);
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn find(&self, key: &[u8]) -> Option<KeydirEntry> {
+        self.0.find(key)
+    }
+    fn offer(&mut self, key: &[u8], entry: KeydirEntry) -> Offer {
+        self.0.offer(key, entry)
+    }
+    fn remove(&mut self, key: &[u8]) -> Option<KeydirEntry> {
+        self.0.remove(key)
+    }
+    fn page(&self, cursor: &mut KeyRange, page: &mut Page) -> bool {
+        self.0.page(cursor, page)
+    }
+}
+
+#[test]
+fn room_is_made_for_no_more_keys_than_the_hint_file_can_hold() {
+    let fs = MemFs::volatile(1);
+    let options = Options { max_file_size: 4 << 20, read_only: true, ..small(fs.clone()) };
+    let store = Bitcask::open(DIR, Options { read_only: false, ..options.clone() }).unwrap();
+    (0..10_000u32).for_each(|number| store.put(&number.to_be_bytes(), b"").unwrap());
+    store.close().unwrap();
+    let reserved = || {
+        let store: Bitcask<Reserving> = Bitcask::open_with(DIR, options.clone()).unwrap();
+        assert_eq!(store.status().keys, 10_000);
+        RESERVED.swap(0, Ordering::Relaxed)
+    };
+    assert_eq!(reserved(), 10_000);
+    let [name] = &names(&fs, ".hint")[..] else { panic!("one hint file") };
+    // The manifest says what it said before.
+    fs.edit(&path(name), |bytes| bytes.truncate(vlog::HEADER_LEN + 160)).unwrap();
+    assert_eq!(reserved(), 10);
+    fs.remove_file(&path(name)).unwrap();
+    assert_eq!(reserved(), 0);
 }
 
 #[test]

@@ -16,6 +16,15 @@ pub(crate) enum Source {
 }
 
 impl Entries {
+    /// No more records than this can come, by the length of the file that they are read from.
+    #[must_use]
+    pub fn records_max(&self) -> u64 {
+        match &self.0 {
+            Source::Hint(hint) => hint.entries_max(),
+            Source::Records(records) => records.records_max(),
+        }
+    }
+
     /// The next record.
     ///
     /// # Errors

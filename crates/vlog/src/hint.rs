@@ -40,6 +40,8 @@ use crate::{Error, Result};
 const CHUNK_FILL_BYTES: usize = 64 << 10;
 const CHUNK_PAYLOAD_BYTES_MAX: usize =
     CHUNK_FILL_BYTES + USER_KEY_LEN_MAX + 2 + 6 * varint::LEN_MAX + ORIGIN_LEN + TAG_LEN;
+/// Of a key of one byte, with every varint as short as can be.
+const ENTRY_LEN_MIN: usize = 7 + 1 + VERSION_SUFFIX_LEN;
 const CHUNK_HEAD_LEN: usize = 8;
 const CHECKSUM_LEN: usize = 4;
 
@@ -205,6 +207,11 @@ impl HintReader {
             expected,
             done: false,
         })
+    }
+
+    /// As many entries as the file has room for.
+    pub(crate) fn entries_max(&self) -> u64 {
+        self.file_len.saturating_sub(HEADER_LEN_U64) / ENTRY_LEN_MIN as u64
     }
 
     /// The next entry; `None` only once the last chunk was read and agrees with the entries.

@@ -11,7 +11,7 @@ use base::{EntryMeta, InternalKeyRef, ValuePointer};
 use vfs::ReadFile;
 
 use crate::header::HEADER_LEN_U64;
-use crate::record::{CHECKSUM_LEN, Origin, RECORD_HEADER_LEN, RecordHeader, SEALS_LEN, open_key};
+use crate::record::{CHECKSUM_LEN, Origin, RECORD_HEADER_LEN, RECORD_OVERHEAD, RecordHeader, SEALS_LEN, open_key};
 use crate::segment_header::SegmentHeader;
 use crate::{Error, Result};
 
@@ -67,6 +67,11 @@ pub(crate) struct RecordScanner {
 }
 
 impl RecordScanner {
+    /// As many records as there is room for.
+    pub(crate) fn records_max(&self) -> u64 {
+        self.limit.saturating_sub(HEADER_LEN_U64) / (RECORD_OVERHEAD as u64 + 1)
+    }
+
     /// A scanner of the bytes before `limit`, which the file must have.
     pub(crate) fn new(file: Arc<dyn ReadFile>, header: SegmentHeader, limit: u64) -> Self {
         let path = file.path().to_owned();
