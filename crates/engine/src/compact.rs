@@ -149,6 +149,7 @@ impl Store {
             self.workers.wake_flusher();
         }
         let stats = committed?;
+        self.fail_if_poisoned();
         add(if stats.bytes_written > 0 { &self.counters.compactions } else { &self.counters.moves }, 1);
         self.workers.note_success(Job::Compaction);
         self.update_pace();

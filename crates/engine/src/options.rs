@@ -218,7 +218,8 @@ impl Options {
         /// is learned anew after each open. [`Metrics::value_thresholds`](crate::Metrics) has where it is. Badger:
         /// `VLogPercentile`.
         value_log_percentile: f64;
-        /// Bytes after which a segment of the value log is full. Badger: `ValueLogFileSize`.
+        /// Bytes after which a segment of the value log is full; while little lives, or once garbage was collected, that is a
+        /// 96th of what lives, if that is less, and at least 8 MiB. Badger: `ValueLogFileSize`.
         value_log_file_size: u64;
         /// Values after which a segment of the value log is full. Badger: `ValueLogMaxEntries`.
         value_log_max_entries: u64;

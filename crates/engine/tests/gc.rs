@@ -116,6 +116,22 @@ fn with_threads() -> Options {
 }
 
 #[test]
+fn the_status_says_what_readers_hold_of_what_was_collected() {
+    let db = options().gc(GcPolicy::Manual).open_in_memory().unwrap();
+    overwrite(&db, 300, 0..4);
+    let mut iter = db.iter();
+    assert!(iter.next().is_some());
+    let collected = db.gc().run_once(GcOptions::new().discard_ratio(0.1).find_garbage(true)).unwrap();
+    assert!(!collected.segments.is_empty());
+    let held = db.gc().status();
+    assert!(held.held_segments > 0 && held.held_bytes > 0, "{held:?}");
+    drop(iter);
+    db.gc().run_once(GcOptions::new()).unwrap();
+    let gone = db.gc().status();
+    assert_eq!((gone.held_segments, gone.held_bytes), (0, 0), "{gone:?}");
+}
+
+#[test]
 fn space_comes_back_by_itself_once_the_last_reader_of_it_has_gone() {
     let db = with_threads().open_in_memory().unwrap();
     overwrite(&db, 300, 0..1);

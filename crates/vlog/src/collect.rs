@@ -150,6 +150,7 @@ impl ValueLog {
                 self.released.put_back(released.get(done..).unwrap_or_default());
                 return Err(error);
             }
+            self.released.removed(*id);
             tracing::debug!(segment = id.0, "collected segment removed");
         }
         Ok(released.len())
@@ -159,6 +160,13 @@ impl ValueLog {
     #[must_use]
     pub fn released_segments(&self) -> usize {
         self.released.len()
+    }
+
+    /// How many segments were collected and have their files yet, since a set of segments holds them or nobody has removed
+    /// them, and the bytes of these.
+    #[must_use]
+    pub fn retired_segments(&self) -> (usize, u64) {
+        self.released.retired()
     }
 
     /// Has `listener` called whenever [`remove_released`](Self::remove_released) has something to do: from whichever
@@ -304,7 +312,9 @@ impl ValueLog {
         // Before anyone can note a death again: in doubt, its old place may be one that the next open does not look at.
         let doubtful = copies.as_ref().map(|copies| copies.header.id);
         self.list_copies(sources, survivors, &ids, copies).inspect_err(|_| self.doubtful.lock().extend(doubtful))?;
-        sources.iter().for_each(|segment| segment.tally().retire(segment.id(), &self.released));
+        sources.iter().for_each(|segment| {
+            segment.tally().retire(segment.id(), segment.readable_bytes(), &self.released);
+        });
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What is counted of a segment, and what becomes of its files once it was collected and nobody holds it any more.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -34,10 +35,12 @@ impl Tally {
         self.has_dead_set.store(true, Ordering::Release);
     }
 
-    /// Says that the files of the segment may go once nobody holds it.
-    pub(crate) fn retire(&self, id: SegmentId, released: &Arc<Released>) {
+    /// Says that the files of the segment, of `bytes`, may go once nobody holds it.
+    pub(crate) fn retire(&self, id: SegmentId, bytes: u64, released: &Arc<Released>) {
         // Only the first time counts, and there is no second: a segment is collected once.
-        let _ = self.retired.set((id, Arc::clone(released)));
+        if self.retired.set((id, Arc::clone(released))).is_ok() {
+            released.retired.lock().insert(id, bytes);
+        }
     }
 }
 
@@ -56,6 +59,8 @@ type Listener = Box<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Released {
     segments: Mutex<Vec<SegmentId>>,
+    /// Bytes of each segment that was collected and has files yet, whether somebody holds it or not.
+    retired: Mutex<BTreeMap<SegmentId, u64>>,
     listener: OnceLock<Listener>,
 }
 
@@ -75,6 +80,17 @@ impl Released {
     /// Keeps what could not be removed. Nobody is told: it would be tried again at once.
     pub(crate) fn put_back(&self, ids: &[SegmentId]) {
         self.segments.lock().extend_from_slice(ids);
+    }
+
+    /// The files of a segment are gone.
+    pub(crate) fn removed(&self, id: SegmentId) {
+        self.retired.lock().remove(&id);
+    }
+
+    /// How many collected segments have files yet, and their bytes.
+    pub(crate) fn retired(&self) -> (usize, u64) {
+        let retired = self.retired.lock();
+        (retired.len(), retired.values().sum())
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -22,6 +22,11 @@ pub struct GcStatus {
     pub dead_bytes: u64,
     /// Bytes of garbage that flushes and compactions have still to find, as far as samples of the writes tell.
     pub surmised_dead_bytes: u64,
+    /// Segments that were collected and whose files are still there, since a reader holds them or they are about to be
+    /// removed.
+    pub held_segments: usize,
+    /// Bytes of those.
+    pub held_bytes: u64,
     /// Collections since the store was opened.
     pub collections: u64,
     /// Bytes that they copied.
@@ -81,7 +86,10 @@ impl Store {
             (None, Some(target)) if dead_part(of) >= target => GcVerdict::Due,
             (None, Some(_)) => GcVerdict::LittleGarbage,
         };
+        let (held_segments, held_bytes) = self.value_log.retired_segments();
         let mut status = GcStatus {
+            held_segments,
+            held_bytes,
             running: self.garbage.is_running(),
             paused: self.garbage.is_paused(),
             surmised_dead_bytes: self.garbage.surmised_bytes(),
