@@ -29,7 +29,7 @@ pub struct Recovery {
 }
 
 /// How often a reader begins anew where a writer marks and moves records meanwhile.
-const READER_ATTEMPTS: u32 = 10;
+const READER_ATTEMPTS: u32 = 30;
 
 /// What the files say.
 pub(crate) struct Loaded<K> {

@@ -14,13 +14,13 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use base::proof::seed;
 use base::rng::Rng;
 use base::show;
 use base::sync::Mutex;
-use bitcask::{Bitcask, Options};
+use bitcask::{Bitcask, Error, Options};
 use support::{DIR, History, contents, names, open, path, small, value};
 use vfs::{AppendMode, AppendOptions, Cause, Fault, FaultFs, FaultPlan, MemFs, RealFs, Vfs};
 
@@ -234,9 +234,10 @@ fn a_reader_opens_beside_a_writer_with_a_prefix() {
 /// or its tombstone is as dead. Whatever the writer does at one moment, the reader shows the store before it or after.
 #[test]
 fn a_reader_opens_beside_a_merge_with_a_prefix() {
-    for holds_files in [false, true] {
+    // The longer value begins a file.
+    for (holds_files, value_len) in [(false, 20), (true, 20), (false, 390), (true, 390)] {
         let mut moment = 1;
-        while open_beside_a_merge(moment, holds_files) {
+        while open_beside_a_merge(moment, holds_files, value_len) {
             moment += 1;
         }
         show!("bitcask copies: merges at {moment} moments of an open");
@@ -245,7 +246,7 @@ fn a_reader_opens_beside_a_merge_with_a_prefix() {
 }
 
 /// Whether the reader's open came to that moment. A walk that has begun keeps the writer from removing files.
-fn open_beside_a_merge(moment: u64, holds_files: bool) -> bool {
+fn open_beside_a_merge(moment: u64, holds_files: bool, value_len: usize) -> bool {
     let fs = MemFs::new(moment);
     let history = Arc::new(Mutex::new(History::default()));
     let writer = Arc::new(Bitcask::open(DIR, options(&fs)).unwrap());
@@ -276,7 +277,7 @@ fn open_beside_a_merge(moment: u64, holds_files: bool) -> bool {
                 walk
             });
             // Behind the end of what a reader has scanned.
-            write(&writer, &mut history, &[1], Some(value(3, 20)));
+            write(&writer, &mut history, &[1], Some(value(3, value_len)));
             writer.merge().unwrap();
             drop(walk);
         }
@@ -294,6 +295,48 @@ fn open_beside_a_merge(moment: u64, holds_files: bool) -> bool {
         found.keys().collect::<Vec<_>>()
     );
     history.0.len() > before
+}
+
+#[test]
+fn readers_open_beside_a_thread_that_merges() {
+    const KEYS: u64 = 50;
+    let fs = MemFs::volatile(1);
+    let store = Bitcask::open(DIR, options(&fs)).unwrap();
+    (0..KEYS).for_each(|key| store.put(&key.to_be_bytes(), &0u64.to_be_bytes()).unwrap());
+    let (done, written) = (Arc::new(AtomicBool::new(false)), fs.clone());
+    let is_done = Arc::clone(&done);
+    // Every key's number in turn, so that a prefix of the writes has two numbers at the most, the greater one in front.
+    let writer = base::thread::spawn("write", move || {
+        for number in 1u64.. {
+            for key in 0..KEYS {
+                store.put(&key.to_be_bytes(), &number.to_be_bytes()).unwrap();
+            }
+            store.merge().unwrap();
+            if is_done.load(Ordering::Relaxed) {
+                return number;
+            }
+        }
+        0
+    });
+    let mut changed = 0;
+    for _ in 0..300 {
+        let reader = match Bitcask::open(DIR, Options { read_only: true, ..options(&written) }) {
+            Ok(reader) => reader,
+            Err(Error::Log(vlog::Error::Changed { .. })) => {
+                changed += 1;
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let found = contents(&reader).unwrap();
+        assert_eq!(found.len() as u64, KEYS);
+        let numbers: Vec<u64> = found.values().map(|value| u64::from_be_bytes(value[..].try_into().unwrap())).collect();
+        assert!(numbers.is_sorted_by(|one, next| one >= next) && numbers[0] - numbers[49] <= 1, "{numbers:?}");
+    }
+    done.store(true, Ordering::Relaxed);
+    let merges = writer.unwrap().join().unwrap();
+    show!("bitcask copies: 300 readers beside {merges} merges, {changed} gave up");
+    assert!(changed < 300);
 }
 
 /// What a copy lacks is told apart from what a store has lost.

@@ -1,8 +1,9 @@
 //! A reader that opens a log beside its writer, without a lock: what it reads one after the other must be of one moment.
 //!
-//! The reader sees no record behind the ends that it found, so no record may be taken for dead that was superseded there; and
-//! a tombstone may be dead because what it hides is, so no dead set may be newer than another. Both hold where each dead set
-//! that is read is the one that was there before files were listed: a dead set that is written again has another salt.
+//! The reader sees no record behind the ends that it found, so no record may be taken for dead, or be left out by a collection,
+//! that was superseded there; and a tombstone may be dead because what it hides is, so no dead set may be newer than another.
+//! Both hold where the manifest and each dead set that is read are those that were there before files were listed: a dead set
+//! that is written again has another salt, a manifest the next generation.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,6 +43,15 @@ impl Beside {
         Ok(Some(Self { generation, salts }))
     }
 
+    /// Refuses another manifest than there was.
+    pub(crate) fn check_manifest(&self, dir: &Path, found: &Manifest) -> Result<()> {
+        if self.generation == Some(found.generation) {
+            Ok(())
+        } else {
+            Err(Error::Changed { path: manifest_path(dir) })
+        }
+    }
+
     /// What an error of opening comes from: files that are gone, where the writer has said so meanwhile.
     pub(crate) fn explain(&self, vfs: &dyn Vfs, dir: &Path, options: &Options, error: Error) -> Error {
         match generation(vfs, dir, options) {
@@ -50,9 +60,10 @@ impl Beside {
         }
     }
 
-    /// Refuses a dead set, or that there is none, where that was otherwise before.
-    pub(crate) fn check(&self, dir: &Path, id: SegmentId, found: Option<&DeadSalt>) -> Result<()> {
-        if self.salts.get(&id) == found { Ok(()) } else { Err(Error::Changed { path: dead_path(dir, id) }) }
+    /// Refuses a dead set, or that there is none, where that was otherwise before files were listed or when they were opened.
+    pub(crate) fn check(&self, dir: &Path, id: SegmentId, was_there: bool, found: Option<&DeadSalt>) -> Result<()> {
+        let is_same = self.salts.get(&id) == found && found.is_some() == was_there;
+        if is_same { Ok(()) } else { Err(Error::Changed { path: dead_path(dir, id) }) }
     }
 }
 

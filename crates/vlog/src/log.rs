@@ -199,15 +199,14 @@ impl ValueLog {
         if let Some(noted) = self.unsettled.lock().get(&segment.id()) {
             return Ok(noted.clone());
         }
+        let was_there = segment.tally().has_dead_set.load(Ordering::Acquire);
         let found = DeadSet::read_salted(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
         if let Some(beside) = &self.beside {
-            beside.check(&self.dir, segment.id(), found.as_ref().map(|(_, salt)| salt))?;
+            beside.check(&self.dir, segment.id(), was_there, found.as_ref().map(|(_, salt)| salt))?;
         }
         match found {
             Some((set, _)) => Ok(set),
-            None if segment.tally().has_dead_set.load(Ordering::Acquire) => {
-                Err(dead_set::missing(&self.dir, segment.header()))
-            }
+            None if was_there => Err(dead_set::missing(&self.dir, segment.header())),
             None => Ok(DeadSet::default()),
         }
     }

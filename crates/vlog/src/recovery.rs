@@ -73,12 +73,13 @@ impl ValueLog {
     ) -> Result<(Self, VlogRecovery)> {
         options.validate()?;
         let dir = dir.into();
-        let Some(beside) = Beside::look(&*vfs, &dir, &options)? else {
-            return Self::open_files(vfs, dir, options, input);
-        };
-        let opened = Self::open_files(Arc::clone(&vfs), dir.clone(), options.clone(), input);
-        let (mut log, found) = opened.map_err(|error| beside.explain(&*vfs, &dir, &options, error))?;
-        log.beside = Some(beside);
+        let beside = Beside::look(&*vfs, &dir, &options)?;
+        let opened = Self::open_files(Arc::clone(&vfs), dir.clone(), options.clone(), input, beside.as_ref());
+        let (mut log, found) = opened.map_err(|error| match &beside {
+            Some(beside) => beside.explain(&*vfs, &dir, &options, error),
+            None => error,
+        })?;
+        log.beside = beside;
         Ok((log, found))
     }
 
@@ -87,10 +88,14 @@ impl ValueLog {
         dir: PathBuf,
         options: Options,
         input: RecoveryInput<'_>,
+        beside: Option<&Beside>,
     ) -> Result<(Self, VlogRecovery)> {
         let files = list(&*vfs, &dir)?;
         let mut manifest = match Manifest::read(&*vfs, &dir, options.of_store())? {
-            Some(manifest) => manifest,
+            Some(manifest) => {
+                beside.map_or(Ok(()), |beside| beside.check_manifest(&dir, &manifest))?;
+                manifest
+            }
             None => create_manifest(&*vfs, &dir, &options, &files, input)?,
         };
         let mut recovery = VlogRecovery::default();
