@@ -30,10 +30,13 @@ use world::{Seen, TTL_SECONDS, World};
 const MODES: [CrashMode; 5] =
     [CrashMode::KeepAll, CrashMode::DropUnsynced, CrashMode::KeepNames, CrashMode::Prefix, CrashMode::Random];
 
+const VERSIONS_TO_KEEP: [u32; 2] = [1, 3];
+
 /// What is done while a collection is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Overwrite,
+    DiscardEarlier,
     Remove,
     Expire,
     TakeSnapshot,
@@ -47,8 +50,9 @@ enum Action {
     Pause,
 }
 
-const ACTIONS: [Action; 12] = [
+const ACTIONS: [Action; 13] = [
     Action::Overwrite,
+    Action::DiscardEarlier,
     Action::Remove,
     Action::Expire,
     Action::TakeSnapshot,
@@ -63,27 +67,32 @@ const ACTIONS: [Action; 12] = [
 ];
 
 /// The next items of an iterator, where there is one, must be these; a value is read late.
-fn step(iter: &mut Option<Iter<'_>>, expected: &mut std::collections::btree_map::IntoIter<u64, Vec<u8>>, count: usize) {
+fn step(
+    iter: &mut Option<Iter<'_>>,
+    expected: &mut std::collections::btree_map::IntoIter<u64, Arc<[u8]>>,
+    count: usize,
+) {
     let Some(iter) = iter else { return };
     let items: Vec<_> = iter.by_ref().take(count).map(Result::unwrap).collect();
     for item in items {
         let (key, value) = expected.next().unwrap();
         assert_eq!(item.key(), key.to_be_bytes());
-        assert!(item.value().unwrap() == value, "key {key} through an iterator");
+        assert!(item.value().unwrap()[..] == value[..], "key {key} through an iterator");
     }
 }
 
 /// Everything that dies in segments that are being copied does so behind the back of the collection.
 fn kill_and_find(world: &mut World) {
     world.overwrite([0, 2]);
+    world.discard_earlier([1, 5, 15]);
     world.remove((4..40).step_by(3));
     world.db.flush().unwrap();
     world.db.compact(.., CompactOptions::new()).unwrap();
 }
 
-fn run_case(point: Point, action: Action, seed: u64) -> BTreeMap<Point, u64> {
-    let what = format!("{action:?} at {point:?}, seed {seed}");
-    let mut world = World::new(seed);
+fn run_case(point: Point, action: Action, versions_to_keep: u32, seed: u64) -> BTreeMap<Point, u64> {
+    let what = format!("{action:?} at {point:?}, {versions_to_keep} versions, seed {seed}");
+    let mut world = World::new(seed, versions_to_keep);
     let early = world.now();
     // While an old snapshot is held, nothing that came after it is garbage, and its iterator holds the files before it.
     let holds = point != Point::Unlinked;
@@ -95,9 +104,10 @@ fn run_case(point: Point, action: Action, seed: u64) -> BTreeMap<Point, u64> {
     let late_item = world.db.iter().next().unwrap().unwrap();
     // What the snapshots keep is overwritten. The segments that come now are not held by the iterator.
     world.db.flush().unwrap();
-    for _ in 0..3 {
-        world.overwrite(0..30);
-    }
+    world.overwrite(0..30);
+    world.overwrite(0..30);
+    world.discard_earlier((0..30).step_by(2));
+    world.overwrite((0..30).skip(1).step_by(2));
     world.remove(30..33);
     if action == Action::DropSnapshot {
         iter = iter_snapshot.as_ref().map(Read::iter);
@@ -118,6 +128,11 @@ fn run_case(point: Point, action: Action, seed: u64) -> BTreeMap<Point, u64> {
         let held = gate.wait().unwrap_or_else(|| panic!("{what}: no collection comes there"));
         match action {
             Action::Overwrite => world.overwrite(0..20),
+            Action::DiscardEarlier => {
+                world.discard_earlier(0..20);
+                world.db.flush().unwrap();
+                world.db.compact(.., CompactOptions::new()).unwrap();
+            }
             Action::Remove => world.remove((0..60).step_by(2)),
             Action::Expire => world.clock.advance(Duration::from_secs(TTL_SECONDS)),
             Action::TakeSnapshot => {
@@ -165,7 +180,7 @@ fn run_case(point: Point, action: Action, seed: u64) -> BTreeMap<Point, u64> {
     assert!(!holds || rest.next().is_none(), "{what}: the iterator ends early");
     drop(iter);
     drop((snapshot, taken, iter_snapshot));
-    assert!(late_item.value().unwrap() == early.values()[&0], "{what}: a value that is read late");
+    assert!(late_item.value().unwrap()[..] == early.values()[&0][..], "{what}: a value that is read late");
     drop(late_item);
     let seen = world.gate.seen();
     world.check_end(&what);
@@ -175,17 +190,18 @@ fn run_case(point: Point, action: Action, seed: u64) -> BTreeMap<Point, u64> {
 #[test]
 fn whatever_happens_at_a_step_of_a_collection_nothing_goes_and_nothing_comes_back() {
     let seed = seed(70);
-    let cases: Vec<(Point, Action)> =
-        POINTS.into_iter().flat_map(|point| ACTIONS.map(|action| (point, action))).collect();
+    let both = |point, action| VERSIONS_TO_KEEP.map(|versions| (point, action, versions));
+    let of_point = |point| ACTIONS.into_iter().flat_map(move |action| both(point, action));
+    let cases: Vec<(Point, Action, u32)> = POINTS.into_iter().flat_map(of_point).collect();
     let (next, seen) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<Point, u64>::new()));
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((number, (point, action))) = {
+                while let Some((number, (point, action, versions_to_keep))) = {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     cases.get(number).map(|case| (number, *case))
                 } {
-                    let came_to = run_case(point, action, seed + number as u64);
+                    let came_to = run_case(point, action, versions_to_keep, seed + number as u64);
                     let mut seen = seen.lock().unwrap();
                     came_to.into_iter().for_each(|(point, times)| *seen.entry(point).or_default() += times);
                 }

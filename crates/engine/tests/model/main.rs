@@ -5,6 +5,7 @@
 
 mod held;
 mod reference;
+mod stored;
 mod system;
 
 use std::sync::atomic::Ordering;
@@ -44,5 +45,5 @@ fn the_store_answers_as_a_map_of_versions_does() {
     let never: Vec<_> = TRANSITIONS.iter().filter(|name| !run.contains_key(*name)).collect();
     assert!(never.is_empty() && run.len() == TRANSITIONS.len(), "transitions that never ran: {never:?}");
     assert!(by_themselves.flushes > 0 && by_themselves.compactions > 0, "{by_themselves:?}");
-    assert!(by_themselves.collections > 100 && asked.collections > 100, "{by_themselves:?}, {asked:?}");
+    assert!(by_themselves.collections > 50 && asked.collections > 50, "{by_themselves:?}, {asked:?}");
 }

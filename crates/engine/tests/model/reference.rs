@@ -1,6 +1,6 @@
 //! The model: every version of every key of two keyspaces, and the snapshots that are held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,6 +16,8 @@ pub(crate) struct Value {
     pub(crate) step: u64,
     /// In seconds of the clock, if ever.
     pub(crate) expires_at: Option<u64>,
+    /// Older versions are of no interest, however many are kept.
+    pub(crate) discards_earlier: bool,
 }
 
 /// What the clock shows in the beginning.
@@ -51,13 +53,15 @@ pub(crate) struct Write {
     pub(crate) len: Option<usize>,
     /// Seconds to live, if not for ever.
     pub(crate) ttl: Option<u64>,
+    pub(crate) discards_earlier: bool,
 }
 
 impl Write {
     /// The value that it puts at a moment.
     pub(crate) fn value(&self, at: Moment) -> Option<Value> {
         let Moment { step, now } = at;
-        self.len.map(|len| Value { len, step, expires_at: self.ttl.map(|ttl| now + ttl) })
+        let (expires_at, discards_earlier) = (self.ttl.map(|ttl| now + ttl), self.discards_earlier);
+        self.len.map(|len| Value { len, step, expires_at, discards_earlier })
     }
 }
 
@@ -160,6 +164,7 @@ pub(crate) struct Small {
     /// Part of garbage, in percent, from which on it is collected without a call.
     pub(crate) collects_at: Option<u8>,
     pub(crate) encrypted: bool,
+    pub(crate) versions_to_keep: u32,
 }
 
 impl Model {
@@ -180,6 +185,33 @@ impl Model {
     /// This one.
     pub(crate) fn moment(&self) -> Moment {
         Moment { step: self.step, now: self.now }
+    }
+
+    /// The oldest moment that somebody may still read.
+    pub(crate) fn oldest_read(&self) -> Moment {
+        let readers = self.snapshots.iter().copied().chain(self.iterators.iter().map(|iterator| iterator.at));
+        readers.min_by_key(|at| at.step).unwrap_or(self.moment())
+    }
+
+    /// The steps of the versions of a key that stay whatever is compacted: those after the oldest moment that is read, of
+    /// the others as many as are to be kept, up to a removal, one that has expired or one that says that the older are of no
+    /// interest.
+    pub(crate) fn kept(&self, versions: &Versions) -> BTreeSet<u64> {
+        let (oldest, mut kept, mut of_older) = (self.oldest_read(), BTreeSet::new(), 0);
+        for (step, value) in versions.iter().rev() {
+            if *step <= oldest.step {
+                let Some(value) = value.filter(|value| !value.is_expired_at(oldest.now)) else { break };
+                of_older += 1;
+                if value.discards_earlier {
+                    of_older = self.options.versions_to_keep;
+                }
+            }
+            kept.insert(*step);
+            if of_older == self.options.versions_to_keep {
+                break;
+            }
+        }
+        kept
     }
 
     /// Whether a transaction with these reads, begun before `rival`, must fail.
@@ -210,8 +242,8 @@ fn key() -> impl Strategy<Value = Key> {
 fn write() -> impl Strategy<Value = Write> {
     let len = prop_oneof![3 => 0..60usize, 2 => 60..700usize, 1 => 700..9_000usize];
     let ttl = prop::option::weighted(0.2, 1..40u64);
-    (prop::bool::weighted(0.3), key(), prop::option::weighted(0.75, len), ttl)
-        .prop_map(|(second, key, len, ttl)| Write { second, key, len, ttl })
+    (prop::bool::weighted(0.3), key(), prop::option::weighted(0.75, len), ttl, prop::bool::weighted(0.1))
+        .prop_map(|(second, key, len, ttl, discards_earlier)| Write { second, key, len, ttl, discards_earlier })
 }
 
 impl ReferenceStateMachine for Model {
@@ -228,28 +260,43 @@ impl ReferenceStateMachine for Model {
             prop_oneof![Just(7u64), Just(1_000)],
             prop_oneof![Just(None), Just(Some(5u8)), Just(Some(30))],
             prop::bool::weighted(0.25),
+            prop_oneof![2 => Just(1u32), 1 => Just(2), 1 => Just(4)],
+        );
+        let small = small.prop_map(
+            |(
+                value_threshold,
+                codec,
+                mapped,
+                inline,
+                block_size,
+                segment_entries,
+                collects_at,
+                encrypted,
+                versions_to_keep,
+            )| {
+                Small {
+                    value_threshold,
+                    codec,
+                    mapped,
+                    inline,
+                    block_size,
+                    segment_entries,
+                    collects_at,
+                    encrypted,
+                    versions_to_keep,
+                }
+            },
         );
         small
-            .prop_map(
-                |(value_threshold, codec, mapped, inline, block_size, segment_entries, collects_at, encrypted)| Self {
-                    options: Small {
-                        value_threshold,
-                        codec,
-                        mapped,
-                        inline,
-                        block_size,
-                        segment_entries,
-                        collects_at,
-                        encrypted,
-                    },
-                    step: 0,
-                    keyspaces: Default::default(),
-                    now: BEGUN_AT,
-                    snapshots: Vec::new(),
-                    iterators: Vec::new(),
-                    paused: false,
-                },
-            )
+            .prop_map(|options| Self {
+                options,
+                step: 0,
+                keyspaces: Default::default(),
+                now: BEGUN_AT,
+                snapshots: Vec::new(),
+                iterators: Vec::new(),
+                paused: false,
+            })
             .boxed()
     }
 

@@ -1,19 +1,21 @@
 //! The store under the model's steps, and the comparison after each.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use engine::{
-    AutoGc, CompactOptions, Compression, Cursor, Db, Entry, GcOptions, GcPaused, GcPolicy, IoMode, Item, Keyspace,
-    KeyspaceOptions, Options, Read, ScanOptions, Snapshot, StaticKey, WriteBatch,
+    AutoGc, CompactOptions, Compression, Cursor, Db, Entry, ErrorKind, GcOptions, GcPaused, GcPolicy, IoMode, Item,
+    Keyspace, KeyspaceOptions, Options, Read, ScanOptions, Snapshot, StaticKey, WriteBatch,
 };
 use proptest_state_machine::StateMachineTest;
 use vfs::{MemFs, Vfs};
 
 use crate::held::{HeldIter, ModelClock};
 use crate::reference::{BEGUN_AT, Key, Model, Moment, Small, Step, Value, Write};
+use crate::stored::Stored;
 
 pub(crate) static TRANSITIONS_RUN: LazyLock<Mutex<BTreeMap<&'static str, u64>>> = LazyLock::new(Mutex::default);
 pub(crate) static ENCRYPTED_CASES: AtomicU64 = AtomicU64::new(0);
@@ -22,6 +24,9 @@ pub(crate) static BY_THEMSELVES: Mutex<Jobs> = Mutex::new(Jobs { flushes: 0, com
 
 /// Items whose values are read late, at most.
 const LATE_ITEMS_MAX: usize = 4;
+
+/// What is found of garbage must be exact at one of so many looks.
+const CHECKS_MAX: usize = 20;
 
 /// Every name that [`name_of`] gives.
 pub(crate) const TRANSITIONS: [&str; 24] = [
@@ -94,6 +99,7 @@ pub(crate) struct System {
     clock: Arc<ModelClock>,
     /// What was done since the store was opened because a step or the recovery asked for it.
     asked: Jobs,
+    stored: Stored,
 }
 
 impl System {
@@ -116,6 +122,7 @@ impl System {
             .level_multiplier(3)
             .l0_compaction_trigger(2)
             .manifest_edits_max(5)
+            .versions_to_keep(NonZeroU32::new(small.versions_to_keep).unwrap())
             .gc(small.collects_at.map_or(GcPolicy::Manual, |percent| {
                 GcPolicy::Auto(AutoGc::new().garbage_target(f64::from(percent) / 100.0))
             }))
@@ -156,20 +163,22 @@ impl System {
     }
 
     /// `model` is the state after the step.
-    fn txn(&self, model: &Model, step: &Step) {
+    fn txn(&mut self, model: &Model, step: &Step) {
         let Step::Txn { reads, range, writes, rival, rollback } = step else { return };
         let conflicts = !*rollback && !writes.is_empty() && Model::conflicts(reads, range, rival.as_ref());
         let commits = !*rollback && !writes.is_empty() && !conflicts;
         let begun = model.step - u64::from(commits) - u64::from(rival.is_some());
         let at = |step| Moment { step, now: model.now };
         let visible = model.visible(false, at(begun));
+        let mut committed = Vec::new();
         let mut txn = self.db().begin();
         for key in reads {
             assert_eq!(txn.get(key).unwrap().map(Vec::from), visible.get(key).map(|value| value.bytes()));
         }
         compare(txn.range(&range.0[..]..&range.1[..]), visible.range(range.0.clone()..range.1.clone()), false);
         if let Some(rival) = rival {
-            self.db().write(self.batch(std::slice::from_ref(rival), at(begun + 1))).unwrap();
+            let info = self.db().write(self.batch(std::slice::from_ref(rival), at(begun + 1))).unwrap();
+            committed.push((info, begun + 1));
         }
         let mut own = visible;
         for write in writes {
@@ -190,21 +199,26 @@ impl System {
         compare(txn.untracked().iter(), own.iter(), false);
         compare(txn.untracked().iter().rev(), own.iter(), true);
         if *rollback {
-            return txn.rollback();
+            txn.rollback();
+        } else {
+            match txn.commit() {
+                Ok(_) if conflicts => panic!("a conflict went by unseen"),
+                Ok(info) if commits => committed.push((info, model.step)),
+                Ok(_) => {}
+                Err(error) => assert!(conflicts && error.is_conflict(), "{error}"),
+            }
         }
-        match txn.commit() {
-            Ok(_) => assert!(!conflicts, "a conflict went by unseen"),
-            Err(error) => assert!(conflicts && error.is_conflict(), "{error}"),
-        }
+        committed.into_iter().for_each(|(info, step)| self.stored.note_commit(info, step));
     }
 }
 
 fn entry(key: &Key, value: Value) -> Entry {
     let entry = Entry::new(&key[..], value.bytes());
-    match value.expires_at {
+    let entry = match value.expires_at {
         Some(at) => entry.expires_at(UNIX_EPOCH + Duration::from_secs(at)),
         None => entry,
-    }
+    };
+    if value.discards_earlier { entry.discard_earlier_versions() } else { entry }
 }
 
 /// Items must be these, in this order or the reverse.
@@ -274,29 +288,6 @@ fn compare_cursor(cursor: &mut Cursor<'_>, model: &BTreeMap<Key, Value>, moves: 
     }
 }
 
-/// Versions must be those of the model, newest first. Missing may be what no reader can see any more: tombstones, what has
-/// expired, and versions that a newer one hides from every snapshot.
-fn compare_versions(found: Vec<Item>, model: &Model, second: bool, key: &Key) {
-    assert!(found.is_sorted_by(|a, b| a.version() > b.version()), "{key:?}: newest first");
-    let all = model.keyspaces[usize::from(second)].get(key).map_or(&[][..], Vec::as_slice);
-    let readers = model.snapshots.iter().copied().chain(model.iterators.iter().map(|iterator| iterator.at));
-    let oldest = readers.min_by_key(|at| at.step).unwrap_or(model.moment());
-    let hidden_from_all = all.partition_point(|(step, _)| *step <= oldest.step).saturating_sub(1);
-    let mut found = found.iter().peekable();
-    for (place, (step, value)) in all.iter().enumerate().rev() {
-        let is_this = |item: &&Item| match value {
-            Some(value) => {
-                item.is_deleted_or_expired() == value.is_expired_at(model.now) && item.value().unwrap() == value.bytes()
-            }
-            None => item.is_deleted_or_expired(),
-        };
-        let is_gone = value.is_none_or(|value| value.is_expired_at(oldest.now));
-        let may_be_gone = place < hidden_from_all || (*step <= oldest.step && is_gone);
-        assert!(found.next_if(is_this).is_some() || may_be_gone, "{key:?}: the version of step {step} is missing");
-    }
-    assert_eq!(found.next().map(Item::version), None, "{key:?}: a version that was never written");
-}
-
 impl StateMachineTest for System {
     type SystemUnderTest = Self;
     type Reference = Model;
@@ -304,11 +295,22 @@ impl StateMachineTest for System {
     fn init_test(model: &Model) -> Self {
         ENCRYPTED_CASES.fetch_add(u64::from(model.options.encrypted), Ordering::Relaxed);
         let vfs: Arc<dyn Vfs> = Arc::new(MemFs::new(1));
-        let (options, asked) = (model.options, Jobs::default());
+        let (options, asked, stored) = (model.options, Jobs::default(), Stored::default());
         let clock = Arc::new(ModelClock::new(BEGUN_AT));
         let (snapshots, iterators, late) = (Vec::new(), Vec::new(), Vec::new());
-        let mut system =
-            Self { vfs, options, db: None, second: None, snapshots, iterators, late, paused: None, clock, asked };
+        let mut system = Self {
+            vfs,
+            options,
+            db: None,
+            second: None,
+            snapshots,
+            iterators,
+            late,
+            paused: None,
+            clock,
+            asked,
+            stored,
+        };
         system.open();
         system
     }
@@ -328,6 +330,8 @@ impl StateMachineTest for System {
         }
         system.check_late();
         system.count_jobs();
+        system.check_stored(&model);
+        system.check_garbage();
     }
 }
 
@@ -335,10 +339,8 @@ impl System {
     fn run(&mut self, model: &Model, step: &Step) {
         *TRANSITIONS_RUN.lock().unwrap().entry(name_of(step)).or_default() += 1;
         match step {
-            Step::Insert(write) => {
-                self.db().write(self.batch(std::slice::from_ref(write), model.moment())).unwrap();
-            }
-            Step::Batch(writes) => drop(self.db().write(self.batch(writes, model.moment())).unwrap()),
+            Step::Insert(write) => self.write(std::slice::from_ref(write), model.moment()),
+            Step::Batch(writes) => self.write(writes, model.moment()),
             Step::Txn { .. } => self.txn(model, step),
             Step::Get(second, key) => {
                 let found = if *second { self.second().get(key) } else { self.db().get(key) };
@@ -361,7 +363,8 @@ impl System {
             }
             Step::Versions(second, key) => {
                 let items = if *second { self.second().versions(key) } else { self.db().versions(key) };
-                compare_versions(items.map(Result::unwrap).collect(), model, *second, key);
+                let items = items.map(Result::unwrap).collect();
+                self.stored.check_key(items, model, *second, key);
             }
             Step::TakeSnapshot => self.snapshots.push(self.db().snapshot()),
             Step::ReadSnapshot { index, second, lower, upper, reverse } => {
@@ -396,9 +399,56 @@ impl System {
                 let before = Jobs::of(self.db());
                 self.db().compact(.., CompactOptions::new()).unwrap();
                 self.asked.add(Jobs { collections: 0, ..Jobs::of(self.db()).since(before) });
+                self.check_stored(model);
             }
-            Step::Reopen { clean } => self.reopen(*clean),
+            Step::Reopen { clean } => {
+                self.check_stored(model);
+                self.reopen(*clean);
+                self.check_stored(model);
+            }
         }
+    }
+
+    fn write(&mut self, writes: &[Write], at: Moment) {
+        let info = self.db().write(self.batch(writes, at)).unwrap();
+        if !writes.is_empty() {
+            self.stored.note_commit(info, at.step);
+        }
+    }
+
+    /// Every version of every key.
+    fn check_stored(&mut self, model: &Model) {
+        for second in [false, true] {
+            let options = ScanOptions::new().all_versions(true);
+            let items = if second { self.second().scan(options) } else { self.db().scan(options) };
+            let mut by_key = BTreeMap::<Key, Vec<Item>>::new();
+            for item in items.map(Result::unwrap) {
+                by_key.entry(item.key().to_vec()).or_default().push(item);
+            }
+            for key in model.keyspaces[usize::from(second)].keys() {
+                self.stored.check_key(by_key.remove(key).unwrap_or_default(), model, second, key);
+            }
+            assert!(by_key.is_empty(), "keys that were never written: {by_key:?}");
+        }
+    }
+
+    /// What no entry points to is dead, and nothing else. A compaction of the store's own may come between a look at what is
+    /// dead and one at the tree: what has leaked for good is found each time.
+    fn check_garbage(&self) {
+        let check = || match self.db().gc().check() {
+            Ok(check) => Some(check),
+            Err(error) if error.kind() == ErrorKind::Stalled => None,
+            Err(error) => panic!("{error}"),
+        };
+        let mut inexact = Vec::new();
+        while inexact.len() < CHECKS_MAX {
+            match check() {
+                Some(check) if check.is_exact() => return,
+                found => inexact.extend(found),
+            }
+            std::thread::yield_now();
+        }
+        panic!("{inexact:?}");
     }
 
     fn step_iterator(&mut self, model: &Model, index: usize, count: usize) {
