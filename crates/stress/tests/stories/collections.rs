@@ -13,17 +13,12 @@ use vfs::{CrashMode, MemFs, Operation};
 use crate::common::{Disk, ends_with, fill, keyspace, put, put_synced, value_of};
 use crate::values::{check_garbage, collect};
 
-/// How many versions of a key are stored.
-fn versions(db: &Db, key: &str) -> usize {
-    db.versions(key).map(Result::unwrap).count()
-}
-
 fn collected(status: &GcStatus) -> usize {
     status.segments.iter().filter(|segment| segment.collected).count()
 }
 
 /// Fills the active segment, so that it is sealed.
-fn roll(disk: &Disk, db: &Db, prefix: &str) {
+pub(crate) fn roll(disk: &Disk, db: &Db, prefix: &str) {
     let default = keyspace(db, "default");
     let segments = disk.file_names(".vlog").len();
     let rolled = (0..40).any(|number| {
@@ -31,35 +26,6 @@ fn roll(disk: &Disk, db: &Db, prefix: &str) {
         disk.file_names(".vlog").len() > segments
     });
     assert!(rolled, "no segment was full");
-}
-
-/// Where a death is noted while a view can still reach the value, a collection in between takes it from a reader.
-#[test]
-fn a_death_is_noted_only_once_no_view_reaches_the_value() {
-    let disk = Disk::new(80);
-    let db = disk.open();
-    let default = keyspace(&db, "default");
-    let noted = Arc::new(Mutex::new(Vec::new()));
-    let (sees, notes) = (db.clone(), Arc::clone(&noted));
-    disk.faults.on_mutation(move |record| {
-        if record.operation == Operation::Create && ends_with(&record.path, ".dead.tmp") {
-            notes.lock().push(versions(&sees, "key"));
-        }
-    });
-    // A flush leaves the first version out.
-    put(&default, "key", &bytes(1, 900));
-    put(&default, "key", &bytes(2, 900));
-    db.flush().unwrap();
-    assert_eq!(std::mem::take(&mut *noted.lock()), [1], "versions that a reader finds when a flush notes deaths");
-    // A compaction drops the second.
-    put(&default, "key", &bytes(3, 900));
-    db.flush().unwrap();
-    assert_eq!(versions(&db, "key"), 2);
-    db.compact(.., CompactOptions::new()).unwrap();
-    put(&default, "another", b"has the flusher look");
-    db.flush().unwrap();
-    assert_eq!(std::mem::take(&mut *noted.lock()), [1], "versions that a reader finds when a compaction notes deaths");
-    disk.faults.clear_hook();
 }
 
 /// The power goes before the edit that drops entries is durable, and what comes back is collected at once: what the lost

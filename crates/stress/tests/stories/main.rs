@@ -9,6 +9,7 @@
 
 mod collections;
 mod common;
+mod deaths;
 mod flushes;
 mod full_disk;
 mod logs;
