@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failed test panics")]
 #![allow(clippy::disallowed_methods, reason = "threads that are held, or that write meanwhile")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use engine::{CompactOptions, Db, ErrorKind, GcOptions, GcPolicy, Options};
+use engine::{CompactOptions, Db, ErrorKind, GarbageCheck, GcOptions, GcPolicy, Options};
 use vfs::{FaultFs, FaultPlan, MemFs, Operation, OperationRecord};
 
 const DIR: &str = "/store";
@@ -173,17 +173,20 @@ fn the_value_of_a_commit_that_begins_while_a_rebuild_flushes_lives() {
 fn nothing_that_lives_is_killed_beside_writers_and_flushes() {
     const KEYS: u64 = 40;
     const REBUILDS: usize = 30;
+    const ROUNDS: u64 = 60;
+    let is_safe = |found: &GarbageCheck| (found.endangered_records, found.dangling_entries) == (0, 0);
     let faults = disk();
     let db = options(&faults).open(DIR).unwrap();
     (0..KEYS).for_each(|key| put(&db, key, 0));
-    let ends = AtomicBool::new(false);
+    let (ends, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
     let newest = thread::scope(|scope| {
         let writer = |of: u64| {
-            let (db, ends) = (&db, &ends);
+            let (db, ends, rounds) = (&db, &ends, &rounds);
             scope.spawn(move || {
                 let mut round = 0;
                 while !ends.load(Ordering::Relaxed) {
                     round += 1;
+                    rounds.fetch_add(1, Ordering::Relaxed);
                     (0..KEYS).filter(|key| key % 2 == of).for_each(|key| put(db, key, round));
                     if round % 4 == of {
                         db.flush().unwrap();
@@ -193,15 +196,16 @@ fn nothing_that_lives_is_killed_beside_writers_and_flushes() {
             })
         };
         let writers = [writer(0), writer(1)];
-        for _ in 0..REBUILDS {
-            let found = match db.gc().rebuild() {
-                Err(error) if error.kind() == ErrorKind::Stalled => continue,
-                found => found.unwrap(),
-            };
-            assert_eq!((found.endangered_records, found.dangling_entries), (0, 0), "{found:?}");
+        let mut found = Vec::new();
+        while (found.len() < REBUILDS || rounds.load(Ordering::Relaxed) < ROUNDS) && found.iter().all(is_safe) {
+            match db.gc().rebuild() {
+                Err(error) if error.kind() == ErrorKind::Stalled => {}
+                rebuilt => found.push(rebuilt.unwrap()),
+            }
         }
         ends.store(true, Ordering::Relaxed);
         let rounds = writers.map(|writer| writer.join().unwrap());
+        assert!(found.iter().all(is_safe), "{:?}", found.last());
         (0..KEYS).map(|key| rounds[key as usize % 2]).collect::<Vec<u64>>()
     });
     check(db, &faults, &newest);
