@@ -68,6 +68,7 @@ fn the_workload_makes_every_kind_of_change() {
         "finish .vlog.tmp",         //
         "rename .vlog.tmp",         //
         "rename .map.tmp",          //
+        "remove .map",              //
         "remove .vlog",             //
         "remove .hint",             //
         "remove .dead",             //
