@@ -11,11 +11,13 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
 
 use base::ValuePointer;
-use support::{Sample, assert_all, collect, fill, kill, names, open, path, sealed, small};
-use vfs::MemFs;
-use vlog::Options;
+use support::{DIR, Sample, assert_all, collect, fill, kill, names, open, path, sealed, small};
+use vfs::{Cause, Fault, FaultFs, FaultPlan, MemFs, Operation};
+use vlog::{Options, RecoveryInput, ValueLog};
 
 /// Splits what was written into what dies and what lives.
 fn split(written: Vec<(Sample, ValuePointer)>, every: u64) -> (Vec<ValuePointer>, Vec<(Sample, ValuePointer)>) {
@@ -58,14 +60,25 @@ fn what_lives_is_read_at_its_address_after_any_number_of_collections_and_reopens
 #[test]
 fn segments_in_which_all_is_dead_go_without_being_read() {
     let fs = MemFs::new(1);
-    let log = open(&fs, small());
+    let faults = FaultFs::over_memory(fs.clone(), FaultPlan::none());
+    // Every read of a file that is not mapped is a call.
+    let options = Options { io_mode: vlog::IoMode::Pread, ..small() };
+    let (log, _) = ValueLog::open(Arc::new(faults.clone()), DIR, options, RecoveryInput::default()).unwrap();
+    log.finish_recovery().unwrap();
     let written = fill(&log, 60, 100);
     log.seal_all().unwrap();
     let all: Vec<ValuePointer> = written.into_iter().map(|(_, pointer)| pointer).collect();
     kill(&log, 1, &all);
+    // Dead sets are read; records and hint files are not.
+    let is_read = |operation| {
+        let of_records = |path: &Path| path.extension().is_some_and(|found| found == "vlog" || found == "hint");
+        faults.arm(Fault::on(operation, Cause::Io).at_path(of_records))
+    };
+    let reads = [Operation::Open, Operation::Read, Operation::Map].map(is_read);
     let collection = collect(&log, &sealed(&log));
     assert_eq!((collection.segment, collection.bytes_written), (None, 0));
     assert_eq!(log.remove_released().unwrap(), 3);
+    assert_eq!(reads.map(|read| faults.hits(read)), [0; 3], "files that were opened, read, mapped");
     assert_eq!(names(&fs), ["VLOG-MANIFEST"]);
 }
 
