@@ -2,8 +2,9 @@
 //!
 //! Dead sets are exact by construction; this is for after a fault that no construction covers, such as a file that was
 //! put back from elsewhere. A record is judged only if its entry, had it one, is known to be in a table by then: below the
-//! head that the switch of all memtables noted, against views pinned after their flush. What was taken for dead is
-//! read before those views are pinned: a value that dies meanwhile is neither leaked nor taken for dead too early.
+//! head that the switch of all memtables noted, against views pinned after their flush. What was taken for dead is read
+//! before those views are pinned, and again with what is announced after: a value that dies meanwhile is neither leaked nor
+//! taken for dead too early.
 //!
 //! Memory is bounded: segments are compared a few million records at a time, each time with the tables that point to
 //! them.
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use base::{Cursor, EntryKind, EntryRef, PointerPayload, SegmentId, ValueLogHead, ValuePointer};
 use sstable::CursorOptions;
-use vlog::SegmentStatistics;
+use vlog::{DeadSet, SegmentStatistics};
 
 use crate::gc::Gc;
 use crate::read::{Source, bad_entry};
@@ -82,12 +83,6 @@ impl Gc {
     }
 }
 
-/// What was taken for dead before the views were pinned, of a few segments.
-struct Taken {
-    segment: SegmentId,
-    dead: vlog::DeadSet,
-}
-
 impl Store {
     /// `mend` is given what leaked and what is in danger, a few segments at a time.
     fn compare_garbage(
@@ -131,13 +126,14 @@ impl Store {
         head: ValueLogHead,
         check: &mut GarbageCheck,
     ) -> Result<(Vec<ValuePointer>, Vec<ValuePointer>)> {
-        let dead_of = |of: &SegmentStatistics| {
-            let segment = of.segment;
-            self.value_log.dead_set(segment).map(|dead| Taken { segment, dead })
+        let dead_sets = || -> vlog::Result<Vec<DeadSet>> {
+            segments.iter().map(|of| self.value_log.dead_set(of.segment)).collect()
         };
-        let taken: Vec<Taken> = segments.iter().map(dead_of).collect::<vlog::Result<_>>()?;
-        let pending = self.value_log.pending_deaths()?;
+        let dead_before = dead_sets()?;
         let views: Vec<Arc<SuperVersion>> = self.keyspaces.load().iter().map(|keyspace| keyspace.pin_owned()).collect();
+        // In this order: what is not announced any more is in the dead sets by then.
+        let pending = self.value_log.pending_deaths()?;
+        let dead_after = dead_sets()?;
         let set = self.value_log.segments();
         let holders = segments.iter().filter_map(|of| set.segment(of.segment));
         let wanted: BTreeSet<SegmentId> = holders.flat_map(|holder| holder.addresses().iter().copied()).collect();
@@ -148,8 +144,8 @@ impl Store {
         referenced.sort_unstable_by_key(|pointer| (pointer.segment, pointer.offset));
         referenced.dedup();
         let (mut leaked, mut endangered, mut met) = (Vec::new(), Vec::new(), 0);
-        for Taken { segment, dead } in &taken {
-            let mut entries = self.value_log.entries(*segment)?;
+        for ((of, before), after) in segments.iter().zip(&dead_before).zip(&dead_after) {
+            let mut entries = self.value_log.entries(of.segment)?;
             while let Some(entry) = entries.next()? {
                 let pointer = entry.pointer;
                 let is_referenced = referenced.binary_search_by_key(&place(&pointer), place).is_ok();
@@ -158,11 +154,14 @@ impl Store {
                     continue;
                 }
                 check.records += 1;
-                // What is announced may still have its entry; what was dead before the views were pinned may not.
-                let is_pending = || pending.binary_search_by_key(&place(&pointer), place).is_ok();
-                match (is_referenced, dead.contains(entry.position)) {
+                // What was dead before the views were pinned has no entry in them; what has none is dead or announced by then.
+                let is_dying = || {
+                    let is_pending = pending.binary_search_by_key(&place(&pointer), place).is_ok();
+                    is_pending || after.contains(entry.position)
+                };
+                match (is_referenced, before.contains(entry.position)) {
                     (true, false) => check.live_records += 1,
-                    (false, is_dead) if is_dead || is_pending() => check.dead_records += 1,
+                    (false, _) if is_dying() => check.dead_records += 1,
                     (false, _) => {
                         check.leaked_records += 1;
                         check.leaked_bytes += u64::from(pointer.len);
