@@ -62,12 +62,6 @@ pub enum Error {
         /// The folder.
         dir: PathBuf,
     },
-    /// A merge is under way.
-    #[error("{}: another merge is under way", dir.display())]
-    MergeRunning {
-        /// The folder.
-        dir: PathBuf,
-    },
     /// The system refused a thread.
     #[error("no thread for background work: {0}")]
     Thread(#[source] std::io::Error),

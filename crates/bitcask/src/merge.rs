@@ -14,10 +14,10 @@ use std::collections::HashMap;
 use base::{EntryKind, SegmentId, ValuePointer, Version};
 use vlog::{CollectContext, Entry};
 
+use crate::Result;
 use crate::garbage::{self, FileStatus};
 use crate::keydir::Keydir;
 use crate::store::Shared;
-use crate::{Error, Result};
 
 /// What a merge has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,12 +48,16 @@ struct Verdict {
 }
 
 impl<K: Keydir> Shared<K> {
+    /// Waits for another merge.
     pub(crate) fn merge_all(&self) -> Result<MergeReport> {
         self.check_writable()?;
+        let _turn = self.merging.lock();
         self.merge(|files| garbage::pick_all(files, &self.options))
     }
 
+    /// Leaves it to another merge where there is one.
     pub(crate) fn merge_where_triggered(&self) -> Result<MergeReport> {
+        let Some(_turn) = self.merging.try_lock() else { return Ok(MergeReport::default()) };
         self.merge(|files| garbage::pick_triggered(files, &self.options, self.options.clock.unix_seconds()))
     }
 
@@ -88,10 +92,8 @@ impl<K: Keydir> Shared<K> {
         statistics.into_iter().map(status).collect()
     }
 
+    /// The caller holds `merging`.
     fn merge(&self, pick: impl FnOnce(&[FileStatus]) -> Vec<FileStatus>) -> Result<MergeReport> {
-        let Some(_turn) = self.merging.try_lock() else {
-            return Err(Error::MergeRunning { dir: self.dir.clone() });
-        };
         self.log.remove_released()?;
         self.seal_full()?;
         let all = self.files();

@@ -229,10 +229,10 @@ impl<K: Keydir> Bitcask<K> {
     }
 
     /// Merges all files in which something is dead, and small ones into larger ones, whatever the triggers say. The file
-    /// that is written to is left out. Reads and writes go on.
+    /// that is written to is left out. Reads and writes go on. Waits for a merge that is under way.
     ///
     /// # Errors
-    /// [`Error::MergeRunning`], [`Error::ReadOnly`], [`Error::Log`] where the system cannot read or write: what was merged
+    /// [`Error::ReadOnly`], [`Error::Log`] where the system cannot read or write: what was merged
     /// until then stands. Or what background work has failed with since the last call.
     pub fn merge(&self) -> Result<MergeReport> {
         let report = self.shared.merge_all()?;

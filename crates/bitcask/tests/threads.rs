@@ -17,7 +17,7 @@ use std::time::Duration;
 use base::clock::{Clock, ManualClock};
 use base::rng::Rng;
 use base::{show, thread};
-use bitcask::{Bitcask, Error, MergeWindow, Options, SyncStrategy};
+use bitcask::{Bitcask, MergeWindow, Options, SyncStrategy};
 use support::{DIR, START, contents, open, small, value};
 use vfs::{MemFs, Operation, TraceFs, Vfs};
 
@@ -98,11 +98,8 @@ fn walk(shared: &Shared) {
 
 fn merge(shared: &Shared) {
     while !shared.done.load(Ordering::Acquire) {
-        match shared.store.merge() {
-            Ok(report) => drop(shared.merges.fetch_add(u64::from(report.files > 0), Ordering::Relaxed)),
-            Err(Error::MergeRunning { .. }) => {}
-            Err(error) => panic!("{error}"),
-        }
+        let report = shared.store.merge().unwrap();
+        shared.merges.fetch_add(u64::from(report.files > 0), Ordering::Relaxed);
     }
 }
 
@@ -250,4 +247,16 @@ fn what_fails_in_the_background_is_told_by_the_next_sync() {
     store.put(b"a", b"1").unwrap();
     store.sync().unwrap();
     store.close().unwrap();
+}
+
+#[test]
+fn a_merge_by_hand_waits_for_one_that_goes_by_itself() {
+    // The thread of each store looks for something to merge as soon as it has begun.
+    for _ in 0..300 {
+        let options = Options { vfs: Arc::new(MemFs::volatile(1)), ..Options::default() };
+        let store = Bitcask::open(DIR, options).unwrap();
+        store.put(b"key", b"value").unwrap();
+        store.merge().unwrap();
+        store.close().unwrap();
+    }
 }
