@@ -1,6 +1,7 @@
 //! Compaction: what the compactor threads do, and `Db::compact`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Version;
 use base::limits::LEVELS;
@@ -54,6 +55,8 @@ impl CompactReport {
 /// below the discard version, and no memtable escapes by being flushed in between.
 struct BeforePick {
     discard_version: Version,
+    /// The oldest clock of any reader.
+    expiry_now: u64,
     /// Held only where versions may be out of order, as it keeps memtables that were flushed meanwhile.
     unordered: Option<Arc<SuperVersion>>,
 }
@@ -61,8 +64,9 @@ struct BeforePick {
 impl BeforePick {
     fn of(store: &Store, keyspace: &KeyspaceState) -> Self {
         let discard_version = store.oracle.discard_version();
+        let expiry_now = store.oracle.oldest_now(store.clock.unix_seconds());
         let view = keyspace.pin_owned();
-        Self { discard_version, unordered: (!view.ordered).then_some(view) }
+        Self { discard_version, expiry_now, unordered: (!view.ordered).then_some(view) }
     }
 }
 
@@ -90,7 +94,35 @@ impl Store {
             return Ok(false);
         }
         self.search_step();
+        if self.due_compaction()? {
+            return Ok(true);
+        }
+        let now = self.clock.unix_seconds();
+        if !self.moments_of_expiry().iter().any(|moment| *moment <= now) {
+            return Ok(false);
+        }
+        // A reader may still see what has expired. If it goes from here on, the compactors are told; if it has gone before,
+        // they see it now.
+        self.oracle.tell_when_oldest_closes();
         self.due_compaction()
+    }
+
+    /// How long it is until another table is worth writing anew for the sake of what has expired in it; `None` if none will
+    /// be.
+    pub(crate) fn until_next_expiry(&self) -> Option<Duration> {
+        let now = self.clock.unix_seconds();
+        let next = self.moments_of_expiry().into_iter().filter(|moment| *moment > now).min()?;
+        Some(Duration::from_secs(next - now))
+    }
+
+    /// From when on each table that has anything to expire is worth writing anew for its sake.
+    fn moments_of_expiry(&self) -> Vec<u64> {
+        let mut moments = Vec::new();
+        for keyspace in self.keyspaces.load().iter() {
+            let view = keyspace.pin();
+            moments.extend(view.version.all_tables().filter_map(|(_, table)| table.meta().worth_rewriting_from()));
+        }
+        moments
     }
 
     /// Does one compaction that the shape of a tree asks for; `false` if none does.
@@ -98,7 +130,8 @@ impl Store {
         let picker = self.picker();
         for keyspace in self.keyspaces.load_full().iter() {
             let before = BeforePick::of(self, keyspace);
-            if let Some(compaction) = self.levels.pick_compaction(keyspace.id, &picker, before.discard_version) {
+            let (discard_version, expiry_now) = (before.discard_version, before.expiry_now);
+            if let Some(compaction) = self.levels.pick_compaction(keyspace.id, &picker, discard_version, expiry_now) {
                 // Another compactor may find more to do beside this one.
                 self.workers.wake_compactors();
                 self.run_compaction(keyspace, &before, compaction)?;
@@ -127,11 +160,10 @@ impl Store {
             cancel: &self.workers.stop,
             pace: &|_| {},
         };
-        let now = self.clock.unix_seconds();
         let context = CompactionContext {
             build,
             discard_version: before.discard_version,
-            expiry_now: self.oracle.oldest_now(now),
+            expiry_now: before.expiry_now,
             versions_to_keep: self.options.versions_to_keep,
             ordered: before.unordered.is_none(),
             memtables_hold_older: &|key, version| {
@@ -186,22 +218,23 @@ impl Store {
         for level in 0..LEVELS {
             // What has come down to a level goes further; at the lowest it has just been written.
             let before = if self.is_lowest(keyspace, level) { began } else { self.levels.table_id_bound() };
-            let is_wanted = || {
+            let is_wanted = |expiry_now| {
                 let (version, nothing_held) = (self.version_of(keyspace), InFlight::default());
-                picker.pick_range(&version, &nothing_held, level, range, before).is_some()
+                picker.pick_range(&version, &nothing_held, level, range, before, expiry_now).is_some()
             };
             loop {
                 self.check_writable()?;
                 in_between()?;
                 let seen = self.workers.progress();
                 let before_pick = BeforePick::of(self, keyspace);
-                match self.levels.pick_range(keyspace.id, &picker, level, range, before) {
+                let expiry_now = before_pick.expiry_now;
+                match self.levels.pick_range(keyspace.id, &picker, level, range, before, expiry_now) {
                     Some(job) => {
                         let done = self.run_compaction(keyspace, &before_pick, job);
                         report.add(&done.map_err(|error| self.job_failed(error))?);
                     }
                     // Others hold it, and it may be picked once they are done.
-                    None if is_wanted() => drop(self.workers.wait_for_progress(seen, None)),
+                    None if is_wanted(expiry_now) => drop(self.workers.wait_for_progress(seen, None)),
                     None => break,
                 }
             }

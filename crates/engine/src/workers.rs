@@ -1,7 +1,8 @@
 //! The background threads: one that flushes memtables and seals segments, those that compact, and one that collects
 //! garbage.
 //!
-//! A thread sleeps until it is woken by a change that may have made work for it; an idle store wakes nobody. A job that
+//! A thread sleeps until it is woken by a change that may have made work for it, a compactor also until so much of some
+//! table has expired that it is worth writing anew; an idle store wakes nobody. A job that
 //! fails is tried again after a pause that doubles each time, up to a bound: the disk may have space again by then. A
 //! failure that retrying cannot mend (a manifest or log that could not be synced) makes the store read-only instead.
 
@@ -17,6 +18,9 @@ use crate::store::Store;
 use crate::{Error, ErrorKind, Result};
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The clock that tells what has expired may be set anew while a thread sleeps.
+const NAP_MAX: Duration = Duration::from_hours(1);
+
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Wakes one kind of worker; more wake-ups than one at a time are one.
@@ -180,8 +184,8 @@ impl Store {
         // Whoever lets go of a collected segment last must not wait for anything.
         let wakes = [&self.workers.flush, &self.workers.collect].map(|bell| bell.ring.clone());
         self.value_log.on_release(move || wakes.iter().for_each(ring));
-        let collector = self.workers.collect.ring.clone();
-        self.oracle.on_oldest_closed(move || ring(&collector));
+        let wakes = [&self.workers.compact, &self.workers.collect].map(|bell| bell.ring.clone());
+        self.oracle.on_oldest_closed(move || wakes.iter().for_each(ring));
         self.workers.wake_flusher();
         self.workers.wake_compactors();
         self.workers.wake_collector();
@@ -211,7 +215,12 @@ impl Store {
             match outcome {
                 Ok(true) => pause = RETRY_PAUSE_MIN,
                 Ok(false) => {
-                    if bell.recv().is_err() {
+                    let nap = (job == Job::Compaction).then(|| self.until_next_expiry()).flatten();
+                    let woken = match nap {
+                        Some(nap) => bell.recv_timeout(nap.min(NAP_MAX)),
+                        None => bell.recv().map_err(RecvTimeoutError::from),
+                    };
+                    if woken == Err(RecvTimeoutError::Disconnected) {
                         break;
                     }
                 }

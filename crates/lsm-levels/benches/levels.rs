@@ -189,7 +189,7 @@ impl Store {
     }
 
     fn pick(&self) -> Compaction {
-        self.levels.pick_range(KEYSPACE, &self.picker, 0, KeyRange::ALL, base::TableId(u64::MAX)).unwrap()
+        self.levels.pick_range(KEYSPACE, &self.picker, 0, KeyRange::ALL, base::TableId(u64::MAX), 0).unwrap()
     }
 
     fn compact(&self, compaction: Compaction) -> Result<u64> {

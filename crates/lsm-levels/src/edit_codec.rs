@@ -30,6 +30,7 @@
 //! Integers outside varints are little-endian. Lengths are bounded by the record, which the log bounds by its checksum.
 
 use base::{DecodeError, InternalKey, InternalKeyRef, KeyspaceId, LogNumber, SegmentId, StoreId, TableId, varint};
+use sstable::TableExpiry;
 
 use crate::edit::{KeyspaceEdit, NewKeyspace, NewTable, Place, VersionEdit};
 use crate::meta::TableMeta;
@@ -82,6 +83,12 @@ mod tag {
         pub(in super::super) const DROPPED_TOMBSTONE_VERSION: u64 = 9;
         pub(in super::super) const TABLES_REMOVED: u64 = 11;
         pub(in super::super) const TABLE_ADDED: u64 = 13;
+    }
+
+    pub(super) mod table {
+        pub(in super::super) const POINTED_BYTES: u64 = 2;
+        pub(in super::super) const FIRST_EXPIRY: u64 = 4;
+        pub(in super::super) const EXPIRY_EIGHTHS: u64 = 6;
     }
 }
 
@@ -200,6 +207,9 @@ fn encode_table(meta: &TableMeta, out: &mut Vec<u8>) {
         varint::push(u64::from(segment.0.wrapping_sub(before)), out);
         before = segment.0;
     }
+    optional_number(out, tag::table::POINTED_BYTES, Some(meta.pointed_bytes).filter(|bytes| *bytes > 0));
+    optional_number(out, tag::table::FIRST_EXPIRY, Some(meta.expiry.first).filter(|first| *first > 0));
+    numbers(out, tag::table::EXPIRY_EIGHTHS, meta.expiry.eighths.iter().copied());
 }
 
 fn decode_added(bytes: &[u8]) -> Decoded<NewTable> {
@@ -211,7 +221,7 @@ fn decode_added(bytes: &[u8]) -> Decoded<NewTable> {
 
 fn decode_table(bytes: &[u8]) -> Decoded<TableMeta> {
     let rest = &mut { bytes };
-    let meta = TableMeta {
+    let mut meta = TableMeta {
         id: TableId(next_number(rest)?),
         file_size: next_number(rest)?,
         sequence: next_number(rest)?,
@@ -225,9 +235,16 @@ fn decode_table(bytes: &[u8]) -> Decoded<TableMeta> {
         value_bytes: next_number(rest)?,
         stale_bytes: next_number(rest)?,
         segments: next_segments(rest)?,
+        pointed_bytes: 0,
+        expiry: TableExpiry::default(),
     };
-    while let Some((tag, _)) = next_field(rest)? {
-        ignore("tag of a table", tag)?;
+    while let Some((tag, value)) = next_field(rest)? {
+        match tag {
+            tag::table::POINTED_BYTES => meta.pointed_bytes = number(value)?,
+            tag::table::FIRST_EXPIRY => meta.expiry.first = number(value)?,
+            tag::table::EXPIRY_EIGHTHS => meta.expiry.eighths = decode_numbers(value)?,
+            tag => ignore("tag of a table", tag)?,
+        }
     }
     Ok(meta)
 }

@@ -192,17 +192,21 @@ impl Levels {
     }
 
     /// Picks the most urgent compaction of a keyspace and claims its inputs; `None` where nothing is to be done now.
+    /// `expiry_now` is the oldest clock of any reader.
     #[must_use]
     pub fn pick_compaction(
         &self,
         keyspace: KeyspaceId,
         picker: &Picker,
         discard_version: Version,
+        expiry_now: u64,
     ) -> Option<Compaction> {
         self.claim(keyspace, |state, in_flight| {
             // Elsewhere a tombstone at the bottom may have to stay for the sake of what is above it.
-            let discard_version = if state.ordered { discard_version } else { 0 };
-            picker.pick(&state.version, in_flight, discard_version)
+            let discardable_tombstones = if state.ordered { discard_version } else { 0 };
+            picker
+                .pick(&state.version, in_flight, discardable_tombstones)
+                .or_else(|| picker.pick_expired(&state.version, in_flight, discard_version, expiry_now))
         })
     }
 
@@ -215,8 +219,11 @@ impl Levels {
         level: usize,
         range: KeyRange<'_>,
         before: TableId,
+        expiry_now: u64,
     ) -> Option<Compaction> {
-        self.claim(keyspace, |state, in_flight| picker.pick_range(&state.version, in_flight, level, range, before))
+        self.claim(keyspace, |state, in_flight| {
+            picker.pick_range(&state.version, in_flight, level, range, before, expiry_now)
+        })
     }
 
     /// The version is read under the claims' lock: a claim is given back only after its edit was installed, so no table

@@ -1,7 +1,7 @@
 //! What the manifest says of a table, so that a version knows its tables without reading them.
 
 use base::{InternalKey, SegmentId, TableId, Version};
-use sstable::TableSummary;
+use sstable::{TableExpiry, TableSummary};
 
 /// What is known of a table without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub struct TableMeta {
     pub stale_bytes: u64,
     /// Segments of the value log that entries point into, ascending.
     pub segments: Vec<SegmentId>,
+    /// Bytes of the records in the value log that entries point to.
+    pub pointed_bytes: u64,
+    /// When what it holds expires.
+    pub expiry: TableExpiry,
     /// Order in level 0: a higher one is newer. Tables with the same one are of one run and disjoint. Without meaning
     /// below level 0.
     pub sequence: u64,
@@ -52,8 +56,26 @@ impl TableMeta {
             value_bytes: summary.value_bytes,
             stale_bytes: summary.stale_bytes,
             segments: summary.segments,
+            pointed_bytes: summary.pointed_bytes,
+            expiry: summary.expiry,
             sequence: 0,
         }
+    }
+
+    /// From which moment on, in seconds since the Unix epoch, it is worth writing the table anew for the sake of what has
+    /// expired: when that frees, records in the value log included, as many bytes as it writes.
+    #[must_use]
+    pub fn worth_rewriting_from(&self) -> Option<u64> {
+        let written = u128::from(self.user_key_bytes) + u128::from(self.value_bytes);
+        let reach = written + u128::from(self.pointed_bytes);
+        let mut eighths = self.expiry.eighths.iter().zip(1..);
+        eighths.find(|(_, expired)| reach * expired >= written * 8u128.saturating_sub(*expired)).map(|(at, _)| *at)
+    }
+
+    /// Whether anything in it has expired.
+    #[must_use]
+    pub fn has_expired(&self, now: u64) -> bool {
+        self.expiry.first > 0 && self.expiry.first <= now
     }
 
     /// Whether some key in the closed range of user keys may be in the table.

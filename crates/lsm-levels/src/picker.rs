@@ -14,6 +14,7 @@ use base::sync::Arc;
 use base::{TableId, Version};
 
 use crate::claims::InFlight;
+use crate::meta::TableMeta;
 use crate::options::PickerOptions;
 use crate::range::KeyRange;
 use crate::table_handle::TableHandle;
@@ -33,7 +34,7 @@ pub enum PickKind {
     Move,
     /// Runs of level 0 become one run there.
     MergeLevel0,
-    /// Tables of a level with nothing below are written anew, without what nobody needs.
+    /// A table is written anew at its place, without what nobody needs.
     Rewrite,
 }
 
@@ -149,8 +150,26 @@ impl Picker {
             .or_else(|| self.pick_rewrite(version, in_flight, discard_version))
     }
 
-    /// Work that brings the part of `level` in the range one level down. Where nothing is below, tables with tombstones or
-    /// shadowed entries are written anew. Only tables numbered below `before` are taken, so that asking until there is
+    /// A table of which so much has expired for every reader that it is worth writing anew at its place. What expired ends
+    /// there: with nothing older below it goes, else it stays as a tombstone. So what comes of it is not picked again.
+    #[must_use]
+    pub fn pick_expired(
+        &self,
+        version: &TreeVersion,
+        in_flight: &InFlight,
+        discard_version: Version,
+        expiry_now: u64,
+    ) -> Option<Pick> {
+        let expired = |meta: &TableMeta| meta.worth_rewriting_from().is_some_and(|from| from <= expiry_now);
+        let mut tables = version.all_tables().filter(|(_, table)| {
+            let meta = table.meta();
+            meta.max_version <= discard_version && expired(meta)
+        });
+        tables.find_map(|(level, table)| rewrite(version, in_flight, level, table))
+    }
+
+    /// Work that brings the part of `level` in the range one level down. Where nothing is below, tables with tombstones,
+    /// shadowed entries or, by `expiry_now`, expired ones are written anew. Only tables numbered below `before` are taken, so that asking until there is
     /// nothing left comes to an end.
     #[must_use]
     pub fn pick_range(
@@ -160,6 +179,7 @@ impl Picker {
         level: usize,
         range: KeyRange<'_>,
         before: TableId,
+        expiry_now: u64,
     ) -> Option<Pick> {
         let wanted = |table: &Arc<TableHandle>| {
             let meta = table.meta();
@@ -173,7 +193,10 @@ impl Picker {
         }
         let mut idle = version.tables(level).iter().filter(|table| wanted(table) && !in_flight.holds(table.id()));
         if (level + 1..LEVELS).all(|below| version.tables(below).is_empty()) {
-            let stale = |table: &&Arc<TableHandle>| table.meta().tombstones > 0 || table.meta().stale_bytes > 0;
+            let stale = |table: &&Arc<TableHandle>| {
+                let meta = table.meta();
+                meta.tombstones > 0 || meta.stale_bytes > 0 || meta.has_expired(expiry_now)
+            };
             return rewrite(version, in_flight, level, idle.find(stale)?);
         }
         self.pick_down(version, in_flight, level, idle.next()?)

@@ -77,6 +77,7 @@ fn verify_table(table: &Arc<TableHandle>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use base::{InternalKeyRef, KeyspaceId, TableId};
+    use sstable::TableExpiry;
 
     use super::*;
     use crate::error::Error;
@@ -99,6 +100,8 @@ mod tests {
             value_bytes: 3,
             stale_bytes: 0,
             segments: Vec::new(),
+            pointed_bytes: 0,
+            expiry: TableExpiry::default(),
             sequence: 0,
         };
         change(&mut meta);

@@ -49,6 +49,9 @@ pub mod ratel {
         pub const VT_SEGMENTS: ::flatbuffers::VOffsetT = 48;
         pub const VT_RANGE_DELETE_OFFSET: ::flatbuffers::VOffsetT = 50;
         pub const VT_RANGE_DELETE_LEN: ::flatbuffers::VOffsetT = 52;
+        pub const VT_POINTED_BYTES: ::flatbuffers::VOffsetT = 54;
+        pub const VT_FIRST_EXPIRY: ::flatbuffers::VOffsetT = 56;
+        pub const VT_EXPIRY_EIGHTHS: ::flatbuffers::VOffsetT = 58;
 
         #[inline]
         pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -60,6 +63,8 @@ pub mod ratel {
             args: &'args TableIndexArgs<'args>,
         ) -> ::flatbuffers::WIPOffset<TableIndex<'bldr>> {
             let mut builder = TableIndexBuilder::new(_fbb);
+            builder.add_first_expiry(args.first_expiry);
+            builder.add_pointed_bytes(args.pointed_bytes);
             builder.add_range_delete_offset(args.range_delete_offset);
             builder.add_on_disk_size(args.on_disk_size);
             builder.add_uncompressed_size(args.uncompressed_size);
@@ -71,6 +76,9 @@ pub mod ratel {
             builder.add_entry_count(args.entry_count);
             builder.add_max_version(args.max_version);
             builder.add_min_version(args.min_version);
+            if let Some(x) = args.expiry_eighths {
+                builder.add_expiry_eighths(x);
+            }
             builder.add_range_delete_len(args.range_delete_len);
             if let Some(x) = args.segments {
                 builder.add_segments(x);
@@ -357,6 +365,36 @@ pub mod ratel {
             // which contains a valid value in this slot
             unsafe { self._tab.get::<u32>(TableIndex::VT_RANGE_DELETE_LEN, Some(0)).unwrap() }
         }
+        /// Bytes of the records in the value log that entries point to.
+        #[inline]
+        pub fn pointed_bytes(&self) -> u64 {
+            // Safety:
+            // Created from valid Table for this object
+            // which contains a valid value in this slot
+            unsafe { self._tab.get::<u64>(TableIndex::VT_POINTED_BYTES, Some(0)).unwrap() }
+        }
+        /// When the first of the entries that expire does so, in seconds since the Unix epoch; 0 where none does.
+        #[inline]
+        pub fn first_expiry(&self) -> u64 {
+            // Safety:
+            // Created from valid Table for this object
+            // which contains a valid value in this slot
+            unsafe { self._tab.get::<u64>(TableIndex::VT_FIRST_EXPIRY, Some(0)).unwrap() }
+        }
+        /// By each of these moments, in seconds since the Unix epoch and ascending, another eighth of the table has expired:
+        /// of its keys, its entries and the records that they point to, in bytes.
+        #[inline]
+        pub fn expiry_eighths(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+            // Safety:
+            // Created from valid Table for this object
+            // which contains a valid value in this slot
+            unsafe {
+                self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                    TableIndex::VT_EXPIRY_EIGHTHS,
+                    None,
+                )
+            }
+        }
     }
 
     impl ::flatbuffers::Verifiable for TableIndex<'_> {
@@ -428,6 +466,13 @@ pub mod ratel {
                 )?
                 .visit_field::<u64>("range_delete_offset", Self::VT_RANGE_DELETE_OFFSET, false)?
                 .visit_field::<u32>("range_delete_len", Self::VT_RANGE_DELETE_LEN, false)?
+                .visit_field::<u64>("pointed_bytes", Self::VT_POINTED_BYTES, false)?
+                .visit_field::<u64>("first_expiry", Self::VT_FIRST_EXPIRY, false)?
+                .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                    "expiry_eighths",
+                    Self::VT_EXPIRY_EIGHTHS,
+                    false,
+                )?
                 .finish();
             Ok(())
         }
@@ -458,6 +503,9 @@ pub mod ratel {
         pub segments: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
         pub range_delete_offset: u64,
         pub range_delete_len: u32,
+        pub pointed_bytes: u64,
+        pub first_expiry: u64,
+        pub expiry_eighths: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     }
     impl<'a> Default for TableIndexArgs<'a> {
         #[inline]
@@ -488,6 +536,9 @@ pub mod ratel {
                 segments: None,
                 range_delete_offset: 0,
                 range_delete_len: 0,
+                pointed_bytes: 0,
+                first_expiry: 0,
+                expiry_eighths: None,
             }
         }
     }
@@ -602,6 +653,18 @@ pub mod ratel {
             self.fbb_.push_slot::<u32>(TableIndex::VT_RANGE_DELETE_LEN, range_delete_len, 0);
         }
         #[inline]
+        pub fn add_pointed_bytes(&mut self, pointed_bytes: u64) {
+            self.fbb_.push_slot::<u64>(TableIndex::VT_POINTED_BYTES, pointed_bytes, 0);
+        }
+        #[inline]
+        pub fn add_first_expiry(&mut self, first_expiry: u64) {
+            self.fbb_.push_slot::<u64>(TableIndex::VT_FIRST_EXPIRY, first_expiry, 0);
+        }
+        #[inline]
+        pub fn add_expiry_eighths(&mut self, expiry_eighths: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
+            self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(TableIndex::VT_EXPIRY_EIGHTHS, expiry_eighths);
+        }
+        #[inline]
         pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> TableIndexBuilder<'a, 'b, A> {
             let start = _fbb.start_table();
             TableIndexBuilder { fbb_: _fbb, start_: start }
@@ -648,6 +711,9 @@ pub mod ratel {
             ds.field("segments", &self.segments());
             ds.field("range_delete_offset", &self.range_delete_offset());
             ds.field("range_delete_len", &self.range_delete_len());
+            ds.field("pointed_bytes", &self.pointed_bytes());
+            ds.field("first_expiry", &self.first_expiry());
+            ds.field("expiry_eighths", &self.expiry_eighths());
             ds.finish()
         }
     }

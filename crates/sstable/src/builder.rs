@@ -12,18 +12,19 @@ use std::sync::Arc;
 
 use base::checksum::crc32_salted;
 use base::limits::USER_KEY_LEN_MAX;
-use base::{EntryKind, EntryRef, InternalKeyRef, PointerPayload, SegmentId, TableId, key_hash};
+use base::{EntryKind, EntryRef, InternalKeyRef, PointerPayload, TableId, ValuePointer, key_hash};
 use compression::{Codec, Compressor};
 use encryption::{FileCipher, KeyId, Keyring, SALT_LEN};
 use vfs::{AppendFile, AppendMode, AppendOptions, Vfs};
 
 use crate::block::fingerprint;
 use crate::block_builder::BlockBuilder;
+use crate::expiry::ExpirySketch;
 use crate::footer::{self, FOOTER_LEN, Footer};
 use crate::index::{BLOCKS_MAX, INDEX_ALIGNMENT, INDEX_LEN_MAX};
 use crate::index_builder::IndexBuilder;
 use crate::stored_block::{seal, trailer};
-use crate::summary::temporary_path;
+use crate::summary::{reach, temporary_path};
 use crate::{Error, FilterPolicy, Result, TableOptions, TableSummary, filter, table_path};
 
 /// Longest encoded entry in bytes; a block of one fits 32-bit offsets.
@@ -54,6 +55,7 @@ pub struct TableBuilder {
     hashes: Vec<u64>,
     last_hash: u64,
     summary: TableSummary,
+    expiry: ExpirySketch,
     finished: bool,
 }
 
@@ -92,6 +94,7 @@ impl TableBuilder {
             hashes: Vec::new(),
             last_hash: 0,
             summary: TableSummary::empty(id),
+            expiry: ExpirySketch::default(),
             finished: false,
         })
     }
@@ -109,7 +112,7 @@ impl TableBuilder {
             Ordering::Equal if key.version < self.summary.largest.version => false,
             _ => return Err(self.out_of_order(key)),
         };
-        let segment = self.segment_of(decoded)?;
+        let pointer = self.pointer_of(decoded)?;
         if !self.block.is_empty() && self.block.len_with(key, entry) > self.options.block_size {
             self.write_block()?;
         }
@@ -123,7 +126,8 @@ impl TableBuilder {
             }
         }
         self.block.add(key, fingerprint(self.last_hash), entry);
-        self.summary.count(key, entry.len(), new_key, decoded.meta.kind, segment);
+        self.summary.count(key, entry.len(), new_key, decoded.meta.kind, pointer);
+        self.expiry.count(decoded.meta.expires_at, reach(key, entry, pointer));
         Ok(())
     }
 
@@ -155,6 +159,7 @@ impl TableBuilder {
         self.write_block()?;
         let filter = filter::build(self.options.filter, &mut self.hashes);
         self.summary.blocks = self.index.blocks() as u64;
+        self.summary.expiry = std::mem::take(&mut self.expiry).finish();
         let mut index = self.index.finish(&self.summary, &filter);
         let padding_len = self.summary.stored_bytes.next_multiple_of(INDEX_ALIGNMENT) - self.summary.stored_bytes;
         let index_offset = self.summary.stored_bytes + padding_len;
@@ -220,12 +225,12 @@ impl TableBuilder {
         Ok(decoded)
     }
 
-    fn segment_of(&self, entry: EntryRef<'_>) -> Result<Option<SegmentId>> {
+    fn pointer_of(&self, entry: EntryRef<'_>) -> Result<Option<ValuePointer>> {
         if entry.meta.kind != EntryKind::Pointer {
             return Ok(None);
         }
         match PointerPayload::decode(entry.payload) {
-            Ok(payload) => Ok(Some(payload.pointer.segment)),
+            Ok(payload) => Ok(Some(payload.pointer)),
             Err(error) => Err(Error::InvalidEntry { path: self.path.clone(), what: error.what() }),
         }
     }

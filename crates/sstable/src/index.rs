@@ -15,6 +15,7 @@ use base::{DecodeError, InternalKeyRef, SegmentId, TableId, VERSION_SUFFIX_LEN};
 use bytes::Bytes;
 use schema::TableIndex;
 
+use crate::expiry::{PARTS, TableExpiry};
 use crate::filter::{Filter, FilterError};
 use crate::stored_block::STORED_BLOCK_LEN_MIN;
 use crate::{Error, Result, TableSummary};
@@ -130,7 +131,17 @@ fn read_summary(
         uncompressed_bytes: root.uncompressed_size(),
         stored_bytes: root.on_disk_size(),
         segments: root.segments().map(|segments| segments.iter().map(SegmentId).collect()).unwrap_or_default(),
+        pointed_bytes: root.pointed_bytes(),
+        expiry: read_expiry(root)?,
     })
+}
+
+fn read_expiry(root: &TableIndex<'_>) -> std::result::Result<TableExpiry, DecodeError> {
+    let eighths: Vec<u64> = root.expiry_eighths().map(|eighths| eighths.iter().collect()).unwrap_or_default();
+    if eighths.len() > PARTS || !eighths.is_sorted() {
+        return Err(DecodeError::new("moments of expiry in the table index are too many or do not ascend"));
+    }
+    Ok(TableExpiry { first: root.first_expiry(), eighths })
 }
 
 impl Index {

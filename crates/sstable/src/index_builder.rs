@@ -77,6 +77,9 @@ impl IndexBuilder {
             segments: Some(fbb.create_vector(&segments)),
             range_delete_offset: 0,
             range_delete_len: 0,
+            pointed_bytes: summary.pointed_bytes,
+            first_expiry: summary.expiry.first,
+            expiry_eighths: Some(fbb.create_vector(&summary.expiry.eighths)),
         };
         let root = TableIndex::create(&mut fbb, &args);
         schema::finish_table_index_buffer(&mut fbb, root);

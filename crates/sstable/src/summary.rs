@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use base::{EntryKind, InternalKey, InternalKeyRef, SegmentId, TableId, Version};
+use crate::expiry::TableExpiry;
+use base::{EntryKind, InternalKey, InternalKeyRef, SegmentId, TableId, ValuePointer, Version};
 
 /// What is known of a whole table. All sums are of bytes before compression.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,10 @@ pub struct TableSummary {
     pub stored_bytes: u64,
     /// The segments of the value log that entries point into, ascending.
     pub segments: Vec<SegmentId>,
+    /// Bytes of the records in the value log that entries point to.
+    pub pointed_bytes: u64,
+    /// When what it holds expires.
+    pub expiry: TableExpiry,
 }
 
 impl TableSummary {
@@ -62,6 +67,8 @@ impl TableSummary {
             uncompressed_bytes: 0,
             stored_bytes: 0,
             segments: Vec::new(),
+            pointed_bytes: 0,
+            expiry: TableExpiry::default(),
         }
     }
 
@@ -73,7 +80,7 @@ impl TableSummary {
         entry_len: usize,
         new_key: bool,
         kind: EntryKind,
-        segment: Option<SegmentId>,
+        pointer: Option<ValuePointer>,
     ) {
         if self.entries == 0 {
             self.smallest.assign(key);
@@ -94,12 +101,19 @@ impl TableSummary {
         self.max_version = self.max_version.max(key.version);
         self.user_key_bytes += key.user_key.len() as u64;
         self.value_bytes += entry_len as u64;
-        if let Some(segment) = segment
-            && let Err(place) = self.segments.binary_search(&segment)
-        {
-            self.segments.insert(place, segment);
+        if let Some(pointer) = pointer {
+            self.pointed_bytes += u64::from(pointer.len);
+            if let Err(place) = self.segments.binary_search(&pointer.segment) {
+                self.segments.insert(place, pointer.segment);
+            }
         }
     }
+}
+
+/// Bytes of a user key, its encoded entry, and the record in the value log that it points to.
+#[inline]
+pub(crate) fn reach(key: InternalKeyRef<'_>, entry: &[u8], pointer: Option<ValuePointer>) -> u64 {
+    (key.user_key.len() + entry.len()) as u64 + pointer.map_or(0, |pointer| u64::from(pointer.len))
 }
 
 /// The name of a table: its number in at least six digits, then `.sst`.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use base::{Cursor, DecodeError, EntryKind, EntryRef, PointerPayload, key_hash};
 
 use crate::block::{Layout, fingerprint, head};
+use crate::expiry::ExpirySketch;
+use crate::summary::reach;
 use crate::{CursorOptions, Error, Result, Table, TableSummary};
 
 /// What a whole verification has read.
@@ -42,6 +44,8 @@ impl Table {
             && (sums.user_key_bytes, sums.value_bytes) == (stated.user_key_bytes, stated.value_bytes)
             && sums.stale_bytes == stated.stale_bytes
             && sums.segments == stated.segments
+            && sums.pointed_bytes == stated.pointed_bytes
+            && sums.expiry == stated.expiry
             && bytes == stated.stored_bytes;
         if !same {
             return Err(Error::corrupt(
@@ -79,6 +83,7 @@ impl Table {
 
     fn verify_entries(self: &Arc<Self>) -> Result<TableSummary> {
         let mut sums = TableSummary::empty(self.id());
+        let mut expiry = ExpirySketch::default();
         let mut cursor = self.cursor(CursorOptions { fill_cache: false, read_ahead: true });
         cursor.seek_to_first()?;
         let mut block = 0;
@@ -99,16 +104,18 @@ impl Table {
                 return Err(corrupt("table filter misses a key"));
             }
             let entry = EntryRef::decode(cursor.value()).map_err(|error| corrupt(error.what()))?;
-            let segment = match entry.meta.kind {
+            let pointer = match entry.meta.kind {
                 EntryKind::Pointer => {
-                    Some(PointerPayload::decode(entry.payload).map_err(|error| corrupt(error.what()))?.pointer.segment)
+                    Some(PointerPayload::decode(entry.payload).map_err(|error| corrupt(error.what()))?.pointer)
                 }
                 _ => None,
             };
             let new_key = first || key.user_key != sums.largest.user_key;
-            sums.count(key, cursor.value().len(), new_key, entry.meta.kind, segment);
+            sums.count(key, cursor.value().len(), new_key, entry.meta.kind, pointer);
+            expiry.count(entry.meta.expires_at, reach(key, cursor.value(), pointer));
             cursor.next()?;
         }
+        sums.expiry = expiry.finish();
         Ok(sums)
     }
 }

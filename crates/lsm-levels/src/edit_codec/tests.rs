@@ -19,6 +19,8 @@ fn table(id: u64) -> TableMeta {
         value_bytes: 20,
         stale_bytes: 5,
         segments: vec![SegmentId(3), SegmentId(200)],
+        pointed_bytes: 400,
+        expiry: TableExpiry { first: 5, eighths: vec![7, 300] },
         sequence: 6,
     }
 }
@@ -63,11 +65,11 @@ fn the_format_is_pinned() {
         0000  01 14 01 00 00 00 30 31 32 33 34 35 36 37 38 39
         0010  61 62 63 64 65 66 03 06 81 08 41 81 02 11 05 02
         0020  e8 07 07 02 d0 0f 09 02 01 02 0b 01 03 0d 00 0f
-        0030  40 01 01 05 02 6b 73 aa bb 03 01 cc 05 02 ac 02
-        0040  07 01 00 09 01 07 0b 03 04 82 01 0d 24 02 05 ac
+        0030  4c 01 01 05 02 6b 73 aa bb 03 01 cc 05 02 ac 02
+        0040  07 01 00 09 01 07 0b 03 04 82 01 0d 30 02 05 ac
         0050  02 06 09 61 ff ff ff ff ff ff ff f6 09 62 ff ff
         0060  ff ff ff ff ff fd 02 09 04 01 04 14 05 02 03 c5
-        0070  01
+        0070  01 02 02 90 03 04 01 05 06 03 07 ac 02
     "#]]
     .assert_eq(&hex(&full().encode()));
 }
@@ -136,7 +138,8 @@ fn another_format_version_is_refused() {
 #[test]
 fn a_false_count_of_segments_asks_for_no_memory() {
     let mut bytes = Vec::new();
-    encode_table(&TableMeta { segments: Vec::new(), ..table(5) }, &mut bytes);
+    let plain = TableMeta { segments: Vec::new(), pointed_bytes: 0, expiry: TableExpiry::default(), ..table(5) };
+    encode_table(&plain, &mut bytes);
     assert_eq!(bytes.pop(), Some(0), "the count is last");
     varint::push(u64::MAX, &mut bytes);
     assert_eq!(decode_table(&bytes), Err(DecodeError::new("more segments than bytes").into()));

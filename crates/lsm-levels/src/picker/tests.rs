@@ -1,7 +1,7 @@
 //! Trees drawn in a few lines, and what is picked from them.
 //!
 //! A line is a level: `L0 a-c:10#3` is a table of level 0 with user keys `a` to `c`, 10 KiB, sequence 3. A `!` behind it
-//! says that a job has it; `%7` that seven tenths of it are stale.
+//! says that a job has it; `%7` that seven tenths of it are stale, `@50` that half of it expires at 50.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use base::rng::Rng;
 use base::{EntryMeta, EntryRef, InternalKeyRef, KeyspaceId, StoreId};
 use expect_test::{Expect, expect};
-use sstable::{BlockCache, ReadOptions, Table, TableBuilder, TableOptions};
+use sstable::{BlockCache, ReadOptions, Table, TableBuilder, TableExpiry, TableOptions};
 use vfs::{MemFs, Vfs};
 
 use super::*;
@@ -17,6 +17,9 @@ use crate::claims::{Claim, Claims};
 use crate::meta::TableMeta;
 
 const KIB: u64 = 1 << 10;
+
+/// The clock of the oldest reader.
+const NOW: u64 = 100;
 
 /// Level targets from 100 KiB on, a fan-out of 10, tables of 20 KiB.
 fn options() -> PickerOptions {
@@ -59,6 +62,8 @@ pub(crate) fn draw(text: &str) -> Drawing {
         let level: usize = words.next().unwrap().strip_prefix('L').unwrap().parse().unwrap();
         for word in words {
             let (word, is_busy) = word.strip_suffix('!').map_or((word, false), |word| (word, true));
+            let (word, half_expires_at) = word.split_once('@').unwrap_or((word, "0"));
+            let half_expires_at = half_expires_at.parse().unwrap();
             let (word, stale) = word.split_once('%').unwrap_or((word, "0"));
             let (word, sequence) = word.split_once('#').unwrap_or((word, "0"));
             let (keys, kib) = word.split_once(':').unwrap();
@@ -78,6 +83,11 @@ pub(crate) fn draw(text: &str) -> Drawing {
                 value_bytes: 0,
                 stale_bytes: file_size * stale / 10,
                 segments: Vec::new(),
+                pointed_bytes: 0,
+                expiry: TableExpiry {
+                    first: half_expires_at,
+                    eighths: vec![half_expires_at; 4 * usize::from(half_expires_at > 0)],
+                },
                 sequence: sequence.parse().unwrap(),
             };
             next_id += 1;
@@ -119,6 +129,11 @@ fn tell(pick: Option<&Pick>) -> String {
     }
 }
 
+/// What a compactor would do of a version where no reader is older than version 9 and [`NOW`].
+fn pick(picker: &Picker, version: &TreeVersion, in_flight: &InFlight) -> Option<Pick> {
+    picker.pick(version, in_flight, 9).or_else(|| picker.pick_expired(version, in_flight, 9, NOW))
+}
+
 /// The scores of levels that have one, and the pick.
 fn picks(text: &str) -> String {
     let drawing = draw(text);
@@ -131,7 +146,7 @@ fn picks(text: &str) -> String {
             }
         }
         writeln!(told, "pending {} KiB", picker.pending_bytes(&drawing.version) / KIB).unwrap();
-        told + &tell(picker.pick(&drawing.version, in_flight, 9).as_ref())
+        told + &tell(pick(&picker, &drawing.version, in_flight).as_ref())
     })
 }
 
@@ -351,7 +366,7 @@ fn a_range_by_hand_takes_what_it_must_and_nothing_else() {
         let range = KeyRange::closed(first.as_bytes(), last.as_bytes());
         let pick = drawing
             .claims
-            .look(|in_flight| picker.pick_range(&drawing.version, in_flight, level, range, TableId(before)));
+            .look(|in_flight| picker.pick_range(&drawing.version, in_flight, level, range, TableId(before), NOW));
         writeln!(told, "L{level} {first}..{last} below {before}: {}", tell(pick.as_ref())).unwrap();
     }
     expect![[r#"
@@ -385,6 +400,50 @@ fn jobs_never_write_overlapping_ranges_to_one_level() {
     assert_eq!(tell(pick().as_ref()), "Move L4 [m-n] -> L5 []");
 }
 
+#[test]
+fn a_table_half_of_which_has_expired_is_written_anew_where_it_is() {
+    check(
+        "L5 a-m:20@101 n-z:20@200\n L6 a-z:30@101",
+        expect![[r#"
+        L5 0.40, pending 0 KiB
+        nothing"#]],
+    );
+    check(
+        "L5 a-m:20@100 n-z:20\n L6 a-z:30@101",
+        expect![[r#"
+        L5 0.40, pending 0 KiB
+        Rewrite L5 [a-m] -> L5 []"#]],
+    );
+    check(
+        "L0 a-m:20#2 a-m:20#1@7\n L6 a-z:30@7!",
+        expect![[r#"
+        L0 0.50, pending 0 KiB
+        Rewrite L0 [a-m] -> L0 []"#]],
+    );
+    // Readers of older versions than the newest in it see what has expired as it was.
+    let drawing = draw("L6 a-m:20@100");
+    let pick = |discard_version| {
+        let picker = Picker::new(options());
+        drawing.claims.look(|in_flight| picker.pick_expired(&drawing.version, in_flight, discard_version, NOW))
+    };
+    assert!(pick(8).is_none() && pick(9).is_some());
+}
+
+#[test]
+fn what_expired_counts_with_the_values_that_it_points_to() {
+    let drawing = draw("L6 a-z:8@100");
+    let table = drawing.version.tables(6)[0].meta().clone();
+    let from = |eighths: &[u64], pointed_bytes| {
+        let expiry = TableExpiry { first: 1, eighths: eighths.to_vec() };
+        TableMeta { expiry, pointed_bytes, ..table.clone() }.worth_rewriting_from()
+    };
+    assert_eq!(from(&[], 1 << 40), None, "it may never be an eighth");
+    assert_eq!(from(&[1, 2, 3], 0), None, "freeing 3 KiB would write 5");
+    assert_eq!(from(&[1, 2, 3, 4, 5], 0), Some(4));
+    assert_eq!(from(&[1, 2, 3, 4, 5], 100 * KIB), Some(1));
+    assert_eq!(from(&[1, 2, 3, 4, 5], 8 * KIB), Some(3), "2 of 16 KiB for 7, 4 for 6, 6 for 5");
+}
+
 /// Any tree, any jobs: what a pick must hold whatever the scores say.
 #[test]
 fn every_pick_of_any_tree_is_sound() {
@@ -399,8 +458,10 @@ fn every_pick_of_any_tree_is_sound() {
             let job = drawing.claims.claim(KeyspaceId(0), |in_flight| {
                 let level = usize::try_from(rng.below(9)).unwrap();
                 let pick = match level {
-                    0..LEVELS => picker.pick_range(&drawing.version, in_flight, level, KeyRange::ALL, TableId(999)),
-                    _ => picker.pick(&drawing.version, in_flight, 9),
+                    0..LEVELS => {
+                        picker.pick_range(&drawing.version, in_flight, level, KeyRange::ALL, TableId(999), NOW)
+                    }
+                    _ => pick(&picker, &drawing.version, in_flight),
                 }?;
                 Some((pick.clone(), pick))
             });
@@ -426,7 +487,9 @@ fn random_tree(rng: &mut Rng) -> String {
         let mut key = rng.below(4);
         while key < 25 && !rng.one_in(5) {
             let end = (key + rng.below(4)).min(25);
-            write!(text, " {}-{}:{}%{}", letter(key), letter(end), 5 + rng.below(30), rng.below(9)).unwrap();
+            let expiry = if rng.one_in(4) { "@50" } else { "" };
+            let (first, last) = (letter(key), letter(end));
+            write!(text, " {first}-{last}:{}%{}{expiry}", 5 + rng.below(30), rng.below(9)).unwrap();
             key = end + 1 + rng.below(4);
         }
     }

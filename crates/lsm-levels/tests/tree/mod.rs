@@ -324,7 +324,7 @@ impl Tree {
     }
 
     pub fn pick(&self) -> Option<Compaction> {
-        self.levels.pick_compaction(KEYSPACE, &self.picker, self.rules.discard_version)
+        self.levels.pick_compaction(KEYSPACE, &self.picker, self.rules.discard_version, self.rules.expiry_now)
     }
 
     pub fn pick_level(&self, level: usize) -> Option<Compaction> {
@@ -332,7 +332,14 @@ impl Tree {
     }
 
     pub fn pick_range(&self, level: usize, range: KeyRange<'_>) -> Option<Compaction> {
-        self.levels.pick_range(KEYSPACE, &self.picker, level, range, self.levels.table_id_bound())
+        self.levels.pick_range(
+            KEYSPACE,
+            &self.picker,
+            level,
+            range,
+            self.levels.table_id_bound(),
+            self.rules.expiry_now,
+        )
     }
 
     /// Compacts a level into the next one (level 0 into the base) in one job.
