@@ -415,7 +415,7 @@ impl Options {
 }
 
 /// Logs grow by this at least, unless memtables are smaller.
-const LOG_STEP_BYTES_MIN: u64 = 8 << 20;
+const LOG_STEP_BYTES_MIN: u64 = 4 << 20;
 
 fn in_range(name: &str, value: u64, min: u64, max: u64) -> Result<()> {
     if (min..=max).contains(&value) {

@@ -156,10 +156,11 @@ impl ValueLog {
         Ok(released.len())
     }
 
-    /// Segments whose files [`remove_released`](Self::remove_released) has yet to remove.
+    /// How many segments were collected and nobody holds, but have their files until
+    /// [`remove_released`](Self::remove_released) is done with them, and the bytes of these.
     #[must_use]
-    pub fn released_segments(&self) -> usize {
-        self.released.len()
+    pub fn released_segments(&self) -> (usize, u64) {
+        self.released.unheld()
     }
 
     /// How many segments were collected and have their files yet, since a set of segments holds them or nobody has removed

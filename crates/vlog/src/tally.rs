@@ -39,7 +39,7 @@ impl Tally {
     pub(crate) fn retire(&self, id: SegmentId, bytes: u64, released: &Arc<Released>) {
         // Only the first time counts, and there is no second: a segment is collected once.
         if self.retired.set((id, Arc::clone(released))).is_ok() {
-            released.retired.lock().insert(id, bytes);
+            released.retired.lock().insert(id, Retired { bytes, is_held: true });
         }
     }
 }
@@ -59,9 +59,15 @@ type Listener = Box<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Released {
     segments: Mutex<Vec<SegmentId>>,
-    /// Bytes of each segment that was collected and has files yet, whether somebody holds it or not.
-    retired: Mutex<BTreeMap<SegmentId, u64>>,
+    /// Each segment that was collected and has files yet.
+    retired: Mutex<BTreeMap<SegmentId, Retired>>,
     listener: OnceLock<Listener>,
+}
+
+struct Retired {
+    bytes: u64,
+    /// Whether some set of segments may have it yet.
+    is_held: bool,
 }
 
 impl Released {
@@ -71,6 +77,9 @@ impl Released {
     }
 
     pub(crate) fn push(&self, id: SegmentId) {
+        if let Some(retired) = self.retired.lock().get_mut(&id) {
+            retired.is_held = false;
+        }
         self.segments.lock().push(id);
         if let Some(listener) = self.listener.get() {
             listener();
@@ -90,11 +99,14 @@ impl Released {
     /// How many collected segments have files yet, and their bytes.
     pub(crate) fn retired(&self) -> (usize, u64) {
         let retired = self.retired.lock();
-        (retired.len(), retired.values().sum())
+        (retired.len(), retired.values().map(|retired| retired.bytes).sum())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.segments.lock().len()
+    /// How many of them nobody holds, and their bytes.
+    pub(crate) fn unheld(&self) -> (usize, u64) {
+        let retired = self.retired.lock();
+        let unheld = retired.values().filter(|retired| !retired.is_held);
+        unheld.fold((0, 0), |(count, bytes), retired| (count + 1, bytes + retired.bytes))
     }
 
     pub(crate) fn take(&self) -> Vec<SegmentId> {

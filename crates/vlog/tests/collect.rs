@@ -91,13 +91,16 @@ fn a_set_that_is_held_reads_on_and_the_files_go_when_it_does() {
     let (dead, left) = split(written.clone(), 4);
     let held = log.segments();
     kill(&log, 1, &dead);
-    collect(&log, &sealed(&log));
+    let replaced = collect(&log, &sealed(&log)).bytes_replaced;
     assert_eq!(log.remove_released().unwrap(), 0);
+    assert_eq!((log.retired_segments(), log.released_segments()), ((2, replaced), (0, 0)));
     for (sample, pointer) in &written {
         assert_eq!(held.read(*pointer).unwrap(), sample.value);
     }
     drop(held);
+    assert_eq!((log.retired_segments(), log.released_segments()), ((2, replaced), (2, replaced)));
     assert_eq!(log.remove_released().unwrap(), 2);
+    assert_eq!((log.retired_segments(), log.released_segments()), ((0, 0), (0, 0)));
     assert_all(&log, &left);
 }
 

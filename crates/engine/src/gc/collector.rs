@@ -42,7 +42,7 @@ const SEARCH_PART_MIN: f64 = 0.02;
 const COST_OF_UNKNOWN: f64 = 3.5;
 
 /// With more segments than this to be removed the flusher is behind, and the collector does that first.
-const RELEASED_SEGMENTS_MAX: usize = 4;
+const RELEASED_SEGMENTS_MAX: usize = 2;
 
 /// Every so many large writes, and every so many others, one looks at what it hides.
 const SAMPLE_LARGE: u64 = 16;
@@ -101,7 +101,7 @@ impl Store {
             return Ok(false);
         };
         let Some(_turn) = self.garbage.take_turn().filter(|_| !self.workers.is_stopping()) else { return Ok(false) };
-        if self.value_log.released_segments() > RELEASED_SEGMENTS_MAX {
+        if self.value_log.released_segments().0 > RELEASED_SEGMENTS_MAX {
             self.remove_released_if_possible();
         }
         let outlook = self.outlook();
@@ -211,6 +211,10 @@ impl Store {
             });
             let before = self.garbage.note_hidden(number, hidden.ok().flatten().unwrap_or(0) * stride);
             if self.is_new_mark(before, self.garbage.surmised_bytes()) {
+                // The collector may be waiting for the disk, and the writers would go on as before.
+                if let Some(auto) = self.options.gc.auto().filter(|_| !self.garbage.is_paused()) {
+                    self.hold_back_writers(auto, self.garbage_part_now());
+                }
                 self.workers.wake_collector();
             }
         }
@@ -389,8 +393,7 @@ impl Store {
 
     /// Waits as long as `bytes` that were just copied should have taken.
     fn pace_collection(&self, auto: &AutoGc, bytes: u64) -> ControlFlow<()> {
-        let (total, dead) = self.value_log.record_totals();
-        let part = self.garbage_part(dead + self.findable_bytes(), total);
+        let part = self.garbage_part_now();
         self.hold_back_writers(auto, part);
         let over = ((part - auto.garbage_target) / (auto.slowdown_start() - auto.garbage_target)).clamp(0.0, 1.0);
         let written = self.gc_pace.written_per_second(self.commit_state.lock().totals.value_log_bytes, &*self.clock);
@@ -411,9 +414,17 @@ impl Store {
         self.options.value_log_file_size.min(SMALL_LOG_BYTES)
     }
 
-    /// The part of the log that is garbage; of a small log, what it would be of a larger one.
+    fn garbage_part_now(&self) -> f64 {
+        let (total, dead) = self.value_log.record_totals();
+        self.garbage_part(dead + self.findable_bytes(), total)
+    }
+
+    /// The part of the log that is garbage, what was collected and has files yet included; of a small log, what it would be
+    /// of a larger one.
     fn garbage_part(&self, garbage: u64, total: u64) -> f64 {
-        garbage.min(total) as f64 / total.max(self.small_log_bytes()) as f64
+        let (_, released) = self.value_log.released_segments();
+        let (garbage, total) = (garbage.min(total) + released, total + released);
+        garbage as f64 / total.max(self.small_log_bytes()) as f64
     }
 
     /// Slows writers of large values from half the way between target and cap on.
@@ -461,6 +472,15 @@ mod tests {
         drop(paused);
         assert!(db.handle.garbage_part(1 << 20, 1 << 20) < 0.01, "a small log");
         assert_eq!(db.handle.garbage_part(1 << 30, 4 << 30), 0.25);
+    }
+
+    #[test]
+    fn writers_see_by_themselves_that_there_is_too_much_garbage_while_the_collector_is_busy() {
+        let options = crate::Options::new().value_log_file_size(256 << 10).inline_background();
+        let db = options.open_in_memory().unwrap();
+        let _busy = db.handle.garbage.take_turn();
+        (0..200).for_each(|_| db.insert("key", vec![1; 10_000]).unwrap());
+        assert!(db.metrics().paced_by_garbage.0 > 0);
     }
 
     fn search_at(total: u64, pointing_tables: u64, target: f64) -> u64 {
