@@ -1,7 +1,6 @@
 //! Compaction: what the compactor threads do, and `Db::compact`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::Version;
 use base::limits::LEVELS;
@@ -53,16 +52,16 @@ impl CompactReport {
 
 /// What a compaction goes by, taken before its inputs are picked, in this order: nothing that arrives later is at or
 /// below the discard version, and no memtable escapes by being flushed in between.
-struct BeforePick {
-    discard_version: Version,
+pub(crate) struct BeforePick {
+    pub(crate) discard_version: Version,
     /// The oldest clock of any reader.
-    expiry_now: u64,
+    pub(crate) expiry_now: u64,
     /// Held only where versions may be out of order, as it keeps memtables that were flushed meanwhile.
     unordered: Option<Arc<SuperVersion>>,
 }
 
 impl BeforePick {
-    fn of(store: &Store, keyspace: &KeyspaceState) -> Self {
+    pub(crate) fn of(store: &Store, keyspace: &KeyspaceState) -> Self {
         let discard_version = store.oracle.discard_version();
         let expiry_now = store.oracle.oldest_now(store.clock.unix_seconds());
         let view = keyspace.pin_owned();
@@ -94,35 +93,7 @@ impl Store {
             return Ok(false);
         }
         self.search_step();
-        if self.due_compaction()? {
-            return Ok(true);
-        }
-        let now = self.clock.unix_seconds();
-        if !self.moments_of_expiry().iter().any(|moment| *moment <= now) {
-            return Ok(false);
-        }
-        // A reader may still see what has expired. If it goes from here on, the compactors are told; if it has gone before,
-        // they see it now.
-        self.oracle.tell_when_oldest_closes();
-        self.due_compaction()
-    }
-
-    /// How long it is until another table is worth writing anew for the sake of what has expired in it; `None` if none will
-    /// be.
-    pub(crate) fn until_next_expiry(&self) -> Option<Duration> {
-        let now = self.clock.unix_seconds();
-        let next = self.moments_of_expiry().into_iter().filter(|moment| *moment > now).min()?;
-        Some(Duration::from_secs(next - now))
-    }
-
-    /// From when on each table that has anything to expire is worth writing anew for its sake.
-    fn moments_of_expiry(&self) -> Vec<u64> {
-        let mut moments = Vec::new();
-        for keyspace in self.keyspaces.load().iter() {
-            let view = keyspace.pin();
-            moments.extend(view.version.all_tables().filter_map(|(_, table)| table.meta().worth_rewriting_from()));
-        }
-        moments
+        Ok(self.due_compaction()? || self.drop_expired()?)
     }
 
     /// Does one compaction that the shape of a tree asks for; `false` if none does.
@@ -130,8 +101,7 @@ impl Store {
         let picker = self.picker();
         for keyspace in self.keyspaces.load_full().iter() {
             let before = BeforePick::of(self, keyspace);
-            let (discard_version, expiry_now) = (before.discard_version, before.expiry_now);
-            if let Some(compaction) = self.levels.pick_compaction(keyspace.id, &picker, discard_version, expiry_now) {
+            if let Some(compaction) = self.levels.pick_compaction(keyspace.id, &picker, before.discard_version) {
                 // Another compactor may find more to do beside this one.
                 self.workers.wake_compactors();
                 self.run_compaction(keyspace, &before, compaction)?;
@@ -141,7 +111,7 @@ impl Store {
         Ok(false)
     }
 
-    fn run_compaction(
+    pub(crate) fn run_compaction(
         &self,
         keyspace: &Arc<KeyspaceState>,
         before: &BeforePick,
@@ -184,6 +154,8 @@ impl Store {
         self.fail_if_poisoned();
         add(if stats.bytes_written > 0 { &self.counters.compactions } else { &self.counters.moves }, 1);
         self.workers.note_success(Job::Compaction);
+        // They may have passed over what this one held, and what it wrote may be due at another time.
+        self.workers.wake_compactors();
         self.update_pace();
         Ok(CompactReport {
             bytes_read: stats.bytes_read.iter().sum(),

@@ -8,6 +8,7 @@ mod db;
 mod encrypted;
 mod entry;
 mod error;
+mod expiry;
 mod files;
 mod flush;
 mod gc;

@@ -22,6 +22,7 @@ use vlog::{SegmentSet, ValueLog};
 use wal::LogWriter;
 
 use crate::counters::Counters;
+use crate::expiry::Expired;
 use crate::files::StoreFiles;
 use crate::gc::{Garbage, GcPace};
 use crate::health::HealthLatch;
@@ -65,6 +66,7 @@ pub(crate) struct Store {
     /// When a new data key may be tried again, in seconds since the Unix epoch.
     pub(crate) next_data_key_try: AtomicU64,
     pub(crate) garbage: Garbage,
+    pub(crate) expired: Expired,
     pub(crate) gc_pace: GcPace,
     pub(crate) compactions_running: AtomicU64,
     pub(crate) health: HealthLatch,

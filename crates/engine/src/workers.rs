@@ -230,6 +230,8 @@ impl Store {
                         break;
                     }
                     self.note_failed_job(job, error);
+                    // What was told before the failure is no reason to try again at once.
+                    while bell.try_recv().is_ok() {}
                     match bell.recv_timeout(pause) {
                         Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                         Err(RecvTimeoutError::Disconnected) => break,

@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::clock::ManualClock;
-use engine::{CompactOptions, Db, Entry, GcPolicy, Options, Read, ScanOptions, VerifyOptions};
+use engine::{
+    CompactOptions, Db, Entry, ErrorKind, GcPolicy, KeyspaceOptions, Options, Read, ScanOptions, VerifyOptions,
+};
+use vfs::MemFs;
 
 const KEYS: u64 = 400;
 const VALUE_LEN: usize = 4 << 10;
@@ -49,7 +52,7 @@ fn living_records(db: &Db) -> u64 {
     db.gc().status().segments.iter().map(|segment| segment.records - segment.dead_records).sum()
 }
 
-fn wait_until(what: impl Fn() -> bool) {
+fn wait_until(mut what: impl FnMut() -> bool) {
     while !what() {
         std::thread::yield_now();
     }
@@ -114,6 +117,58 @@ fn a_snapshot_keeps_what_expired_under_it_and_with_it_the_space_comes_back() {
     drop(snapshot);
     wait_until(|| living_records(&db) == KEYS / 2);
     assert_living(&db, KEYS, |key| key % 2 == 1);
+}
+
+/// Each reader that comes has gone only after the next has come.
+#[test]
+fn readers_that_overlap_do_not_keep_what_expired_before_they_came() {
+    let clock = Arc::new(ManualClock::new(1_000));
+    let db = options(&clock).open_in_memory().unwrap();
+    fill(&db, 0..KEYS);
+    db.insert("another", "").unwrap();
+    // All are of one version.
+    let first = db.snapshot();
+    clock.advance(TTL);
+    // Wakes the compactors, whom the reader stops.
+    db.flush().unwrap();
+    let mut reader = db.snapshot();
+    drop(first);
+    wait_until(|| {
+        reader = db.snapshot();
+        living_records(&db) == KEYS / 2
+    });
+    assert_living(&reader, KEYS, |key| key % 2 == 1);
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_left_as_it_is_and_in_nobodys_way() {
+    let (clock, fs) = (Arc::new(ManualClock::new(1_000)), MemFs::new(1));
+    let options = || options(&clock).gc(GcPolicy::Manual).inline_background().vfs(Arc::new(fs.clone()));
+    let db = options().open("/store").unwrap();
+    fill(&db, 0..KEYS);
+    let tables =
+        |fs: &MemFs| fs.files().into_iter().filter(|path| path.extension().is_some_and(|found| found == "sst"));
+    let damaged: Vec<_> = tables(&fs).collect();
+    db.close().unwrap();
+    for path in &damaged {
+        fs.edit(path, |bytes| bytes[100] ^= 1).unwrap();
+    }
+    let db = options().open("/store").unwrap();
+    let other = db.keyspace("other", KeyspaceOptions::new()).unwrap();
+    for key in 0..KEYS {
+        other.insert_entry(Entry::new(key.to_be_bytes(), value(key)).ttl(TTL)).unwrap();
+    }
+    db.flush().unwrap();
+    clock.advance(TTL);
+    let failures = db.metrics().background.background_failures;
+    for round in 0..10_u64 {
+        other.insert(format!("another {round}"), "").unwrap();
+        db.flush().unwrap();
+    }
+    assert_eq!(db.metrics().background.background_failures - failures, damaged.len() as u64, "once for each");
+    assert!(damaged.iter().all(|path| fs.files().contains(path)));
+    assert_eq!(other.versions(0_u64.to_be_bytes()).filter(|item| item.as_ref().unwrap().is_separated()).count(), 0);
+    assert_eq!(db.get(1_u64.to_be_bytes()).unwrap_err().kind(), ErrorKind::Corruption);
 }
 
 /// By the machine's clock: nobody does anything while the time goes by.

@@ -242,11 +242,19 @@ fn decode_table(bytes: &[u8]) -> Decoded<TableMeta> {
         match tag {
             tag::table::POINTED_BYTES => meta.pointed_bytes = number(value)?,
             tag::table::FIRST_EXPIRY => meta.expiry.first = number(value)?,
-            tag::table::EXPIRY_EIGHTHS => meta.expiry.eighths = decode_numbers(value)?,
+            tag::table::EXPIRY_EIGHTHS => meta.expiry.eighths = decode_eighths(value)?,
             tag => ignore("tag of a table", tag)?,
         }
     }
     Ok(meta)
+}
+
+fn decode_eighths(bytes: &[u8]) -> Decoded<Vec<u64>> {
+    let eighths = decode_numbers(bytes)?;
+    if eighths.len() > 8 || !eighths.is_sorted() {
+        return Err(DecodeError::new("moments of expiry are too many or do not ascend").into());
+    }
+    Ok(eighths)
 }
 
 fn next_segments(rest: &mut &[u8]) -> Decoded<Vec<SegmentId>> {

@@ -8,7 +8,7 @@
 //! Lock order: `manifest` (held over the manifest's own writes), then `claims`, then `versions` (never held over I/O).
 //! No caller's code runs under any of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use base::limits::LEVELS;
@@ -26,7 +26,7 @@ use crate::manifest::{ManifestRecovery, ManifestWriter, recover, store_of_plain}
 use crate::metrics::{LevelInfo, LevelTraffic, Traffic};
 use crate::options::LevelsOptions;
 use crate::orphans;
-use crate::picker::Picker;
+use crate::picker::{Picker, moments_of_expiry};
 use crate::range::KeyRange;
 use crate::state::{Counters, TreeState};
 use crate::table_handle::{RemovalFailures, Trash};
@@ -192,22 +192,41 @@ impl Levels {
     }
 
     /// Picks the most urgent compaction of a keyspace and claims its inputs; `None` where nothing is to be done now.
-    /// `expiry_now` is the oldest clock of any reader.
     #[must_use]
     pub fn pick_compaction(
         &self,
         keyspace: KeyspaceId,
         picker: &Picker,
         discard_version: Version,
-        expiry_now: u64,
     ) -> Option<Compaction> {
         self.claim(keyspace, |state, in_flight| {
             // Elsewhere a tombstone at the bottom may have to stay for the sake of what is above it.
-            let discardable_tombstones = if state.ordered { discard_version } else { 0 };
-            picker
-                .pick(&state.version, in_flight, discardable_tombstones)
-                .or_else(|| picker.pick_expired(&state.version, in_flight, discard_version, expiry_now))
+            let discard_version = if state.ordered { discard_version } else { 0 };
+            picker.pick(&state.version, in_flight, discard_version)
         })
+    }
+
+    /// Picks and claims a table to be written anew for the sake of what has expired: see [`Picker::pick_expired`].
+    #[must_use]
+    pub fn pick_expired(
+        &self,
+        keyspace: KeyspaceId,
+        picker: &Picker,
+        discard_version: Version,
+        expiry_now: u64,
+        except: &BTreeSet<TableId>,
+    ) -> Option<Compaction> {
+        self.claim(keyspace, |state, in_flight| {
+            picker.pick_expired(&state.version, in_flight, discard_version, expiry_now, except)
+        })
+    }
+
+    /// From when on each table of a keyspace in which something expires is worth writing anew for its sake, in seconds since
+    /// the Unix epoch.
+    #[must_use]
+    pub fn moments_of_expiry(&self, keyspace: KeyspaceId) -> Vec<u64> {
+        let version = self.version(keyspace);
+        version.iter().flat_map(|version| moments_of_expiry(version).map(|(moment, _, _)| moment)).collect()
     }
 
     /// Picks and claims a part of a compaction by hand: see [`Picker::pick_range`].

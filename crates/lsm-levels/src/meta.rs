@@ -63,13 +63,15 @@ impl TableMeta {
     }
 
     /// From which moment on, in seconds since the Unix epoch, it is worth writing the table anew for the sake of what has
-    /// expired: when that frees, records in the value log included, as many bytes as it writes.
+    /// expired: when that frees, records in the value log included, as many bytes as it writes. Where `keys_stay`, what
+    /// expired becomes a tombstone.
     #[must_use]
-    pub fn worth_rewriting_from(&self) -> Option<u64> {
-        let written = u128::from(self.user_key_bytes) + u128::from(self.value_bytes);
-        let reach = written + u128::from(self.pointed_bytes);
-        let mut eighths = self.expiry.eighths.iter().zip(1..);
-        eighths.find(|(_, expired)| reach * expired >= written * 8u128.saturating_sub(*expired)).map(|(at, _)| *at)
+    pub fn worth_rewriting_from(&self, keys_stay: bool) -> Option<u64> {
+        let [keys, values, pointed] = [self.user_key_bytes, self.value_bytes, self.pointed_bytes].map(u128::from);
+        let (freed, staying) = if keys_stay { (values + pointed, keys) } else { (keys + values + pointed, 0) };
+        let written = keys + values - staying;
+        let is_worth_it = |expired: u128| freed * expired >= staying * 8 + written * 8u128.saturating_sub(expired);
+        self.expiry.eighths.iter().zip(1..).find(|(_, expired)| is_worth_it(*expired)).map(|(at, _)| *at)
     }
 
     /// Whether anything in it has expired.

@@ -9,12 +9,13 @@
 //! 4. Runs of level 0 are merged among themselves only as a contiguous stretch of whole runs; the result takes the
 //!    place of the newest of them.
 
+use std::collections::BTreeSet;
+
 use base::limits::LEVELS;
 use base::sync::Arc;
 use base::{TableId, Version};
 
 use crate::claims::InFlight;
-use crate::meta::TableMeta;
 use crate::options::PickerOptions;
 use crate::range::KeyRange;
 use crate::table_handle::TableHandle;
@@ -150,8 +151,9 @@ impl Picker {
             .or_else(|| self.pick_rewrite(version, in_flight, discard_version))
     }
 
-    /// A table of which so much has expired for every reader that it is worth writing anew at its place. What expired ends
-    /// there: with nothing older below it goes, else it stays as a tombstone. So what comes of it is not picked again.
+    /// A table, other than those of `except`, of which so much has expired for every reader that it is worth writing anew at
+    /// its place. What expired ends there: with nothing older below it goes, else it stays as a tombstone. So what comes of it
+    /// is not picked again.
     #[must_use]
     pub fn pick_expired(
         &self,
@@ -159,13 +161,12 @@ impl Picker {
         in_flight: &InFlight,
         discard_version: Version,
         expiry_now: u64,
+        except: &BTreeSet<TableId>,
     ) -> Option<Pick> {
-        let expired = |meta: &TableMeta| meta.worth_rewriting_from().is_some_and(|from| from <= expiry_now);
-        let mut tables = version.all_tables().filter(|(_, table)| {
-            let meta = table.meta();
-            meta.max_version <= discard_version && expired(meta)
-        });
-        tables.find_map(|(level, table)| rewrite(version, in_flight, level, table))
+        moments_of_expiry(version)
+            .filter(|(moment, _, table)| *moment <= expiry_now && table.meta().max_version <= discard_version)
+            .filter(|(_, _, table)| !except.contains(&table.id()))
+            .find_map(|(_, level, table)| rewrite(version, in_flight, level, table))
     }
 
     /// Work that brings the part of `level` in the range one level down. Where nothing is below, tables with tombstones,
@@ -349,6 +350,16 @@ impl Picker {
         let table = version.tables(deepest).iter().find(worth)?;
         rewrite(version, in_flight, deepest, table)
     }
+}
+
+/// Each table with its level that at some moment is worth writing anew for the sake of what has expired by then.
+pub(crate) fn moments_of_expiry(version: &TreeVersion) -> impl Iterator<Item = (u64, usize, &Arc<TableHandle>)> {
+    let expiring = version.all_tables().filter(|(_, table)| !table.meta().expiry.eighths.is_empty());
+    expiring.filter_map(|(level, table)| {
+        let is_under = |below| !overlapping(version, below, table).is_empty();
+        let keys_stay = level == 0 || (level + 1..LEVELS).any(is_under);
+        Some((table.meta().worth_rewriting_from(keys_stay)?, level, table))
+    })
 }
 
 fn rewrite(version: &TreeVersion, in_flight: &InFlight, level: usize, table: &Arc<TableHandle>) -> Option<Pick> {

@@ -127,7 +127,7 @@ impl TableBuilder {
         }
         self.block.add(key, fingerprint(self.last_hash), entry);
         self.summary.count(key, entry.len(), new_key, decoded.meta.kind, pointer);
-        self.expiry.count(decoded.meta.expires_at, reach(key, entry, pointer));
+        self.expiry.count(&decoded.meta, reach(key, entry, pointer));
         Ok(())
     }
 

@@ -1,8 +1,11 @@
-//! When the entries of a table expire: an exact answer for few, a fair sample of many.
+//! When the entries of a table expire: an exact answer for few, a sample of many, fair by bytes.
 //!
 //! Invariants
 //! 1. The weight of every entry that expires is in exactly one sample, or in the one that is being gathered.
 //! 2. The same entries in the same order give the same answer, so a reader can tell a table that states another.
+
+use base::rng::Rng;
+use base::{EntryKind, EntryMeta};
 
 /// Number of parts of a table whose expiry is told.
 pub(crate) const PARTS: usize = 8;
@@ -17,11 +20,11 @@ pub struct TableExpiry {
     pub eighths: Vec<u64>,
 }
 
-/// Samples at most; with twice as many, two neighbours become one.
-const SAMPLES_MAX: usize = 1_024;
+/// With so many samples, each two neighbours become one.
+const SAMPLES_MAX: usize = 2_048;
 
 /// Gathers when what a table holds expires.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ExpirySketch {
     samples: Vec<Sample>,
     /// The one that is being gathered, and how many entries are in it.
@@ -33,6 +36,7 @@ pub(crate) struct ExpirySketch {
     last: u64,
     /// Bytes of all entries, whether they expire or not.
     total: u64,
+    rng: Rng,
 }
 
 /// Entries that stand for one that expires at one moment.
@@ -43,32 +47,55 @@ struct Sample {
 }
 
 impl Sample {
-    fn with(self, later: Self) -> Self {
-        Self { expires_at: later.expires_at, bytes: self.bytes + later.bytes }
+    /// Both, with the moment of one of them: the more bytes, the likelier. By any rule that goes by the place alone, keys of
+    /// which every second one lives long would all live long.
+    fn with(self, other: Self, rng: &mut Rng) -> Self {
+        let bytes = self.bytes + other.bytes;
+        let expires_at = if rng.below(bytes) < self.bytes { self.expires_at } else { other.expires_at };
+        Self { expires_at, bytes }
+    }
+}
+
+impl Default for ExpirySketch {
+    fn default() -> Self {
+        let (samples, next, rng) = (Vec::new(), Sample::default(), Rng::new(0));
+        Self { samples, next, gathered: 0, stride_log2: 0, first: 0, last: 0, total: 0, rng }
     }
 }
 
 impl ExpirySketch {
     /// Counts `bytes`, of an entry and what it points to.
     #[inline]
-    pub(crate) fn count(&mut self, expires_at: u64, bytes: u64) {
+    pub(crate) fn count(&mut self, meta: &EntryMeta, bytes: u64) {
         self.total += bytes;
-        if expires_at > 0 {
-            self.count_expiring(Sample { expires_at, bytes });
+        if meta.expires_at > 0 && meta.kind != EntryKind::Delete {
+            self.count_expiring(Sample { expires_at: meta.expires_at, bytes });
         }
+    }
+
+    /// Whether `stated` is what [`finish`](Self::finish) gives, as far as that is exact.
+    pub(crate) fn confirms(self, stated: &TableExpiry) -> bool {
+        let (is_exact, first, last) = (self.stride_log2 == 0, self.first, self.last);
+        let found = self.finish();
+        if is_exact {
+            return found == *stated;
+        }
+        let ends = |expiry: &TableExpiry| (expiry.first, expiry.eighths.len(), expiry.eighths.get(PARTS - 1).copied());
+        ends(&found) == ends(stated) && stated.eighths.iter().all(|at| (first..=last).contains(at))
     }
 
     fn count_expiring(&mut self, sample: Sample) {
         self.first = if self.first == 0 { sample.expires_at } else { self.first.min(sample.expires_at) };
         self.last = self.last.max(sample.expires_at);
-        self.next = self.next.with(sample);
+        self.next = self.next.with(sample, &mut self.rng);
         self.gathered += 1;
         if self.gathered == 1 << self.stride_log2 {
             self.end_sample();
         }
-        if self.samples.len() == 2 * SAMPLES_MAX {
-            self.samples =
-                self.samples.as_chunks::<2>().0.iter().map(|[earlier, later]| earlier.with(*later)).collect();
+        if self.samples.len() == SAMPLES_MAX {
+            let rng = &mut self.rng;
+            let pairs = self.samples.as_chunks::<2>().0.iter();
+            self.samples = pairs.map(|[one, other]| one.with(*other, rng)).collect();
             self.stride_log2 += 1;
         }
     }
@@ -101,9 +128,13 @@ impl ExpirySketch {
 mod tests {
     use super::*;
 
+    fn expiring(expires_at: u64) -> EntryMeta {
+        EntryMeta { expires_at, ..EntryMeta::put() }
+    }
+
     fn eighths(entries: impl IntoIterator<Item = (u64, u64)>) -> Vec<u64> {
         let mut sketch = ExpirySketch::default();
-        entries.into_iter().for_each(|(expires_at, bytes)| sketch.count(expires_at, bytes));
+        entries.into_iter().for_each(|(expires_at, bytes)| sketch.count(&expiring(expires_at), bytes));
         sketch.finish().eighths
     }
 
@@ -112,13 +143,16 @@ mod tests {
         assert_eq!(eighths([]), []);
         assert_eq!(eighths([(0, 100), (0, 1)]), []);
         assert_eq!(eighths([(0, 100), (9, 1)]), []);
+        let mut of_a_tombstone = ExpirySketch::default();
+        of_a_tombstone.count(&EntryMeta { expires_at: 9, ..EntryMeta::delete() }, 1);
+        assert_eq!(of_a_tombstone.finish(), TableExpiry::default());
     }
 
     #[test]
     fn the_first_moment_is_exact_however_little_expires() {
         let mut sketch = ExpirySketch::default();
-        (0..100_000).for_each(|entry| sketch.count(50 * u64::from(entry % 10_000 == 0), 1_000));
-        sketch.count(7, 1);
+        (0..100_000).for_each(|entry| sketch.count(&expiring(50 * u64::from(entry % 10_000 == 0)), 1_000));
+        sketch.count(&expiring(7), 1);
         assert_eq!(sketch.finish(), TableExpiry { first: 7, eighths: Vec::new() });
     }
 
@@ -144,11 +178,27 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_among_the_keys_does_not_deceive_it() {
+        let (hour, month) = (3_600, 2_592_000);
+        for period in [2, 4, 8, 64] {
+            for place in 0..period {
+                // Of each so many keys one lives for an hour, and has nearly all the bytes.
+                let entries =
+                    (0..100_000).map(|entry| if entry % period == place { (hour, 63 * 4_000) } else { (month, 4_000) });
+                let eighths = eighths(entries);
+                let expected = 8 * 63 / (63 + period - 1);
+                let within_the_hour = eighths.iter().filter(|at| **at == hour).count() as u64;
+                assert!(within_the_hour.abs_diff(expected) <= 1, "period {period}, place {place}: {eighths:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_memory_is_bounded() {
         let mut sketch = ExpirySketch::default();
         for entry in 0..1_000_000 {
-            sketch.count(1 + entry, 1);
-            assert!(sketch.samples.len() < 2 * SAMPLES_MAX);
+            sketch.count(&expiring(1 + entry), 1);
+            assert!(sketch.samples.len() < SAMPLES_MAX);
         }
         assert_eq!(sketch.finish().eighths.len(), 8);
     }

@@ -34,7 +34,7 @@ impl Table {
             self.verify_columns(number)?;
             bytes += place.len as u64;
         }
-        let sums = self.verify_entries()?;
+        let (sums, expiry) = self.verify_entries()?;
         let stated = self.summary();
         let same = sums.entries == stated.entries
             && sums.user_keys == stated.user_keys
@@ -45,7 +45,7 @@ impl Table {
             && sums.stale_bytes == stated.stale_bytes
             && sums.segments == stated.segments
             && sums.pointed_bytes == stated.pointed_bytes
-            && sums.expiry == stated.expiry
+            && expiry.confirms(&stated.expiry)
             && bytes == stated.stored_bytes;
         if !same {
             return Err(Error::corrupt(
@@ -81,7 +81,7 @@ impl Table {
         Ok(())
     }
 
-    fn verify_entries(self: &Arc<Self>) -> Result<TableSummary> {
+    fn verify_entries(self: &Arc<Self>) -> Result<(TableSummary, ExpirySketch)> {
         let mut sums = TableSummary::empty(self.id());
         let mut expiry = ExpirySketch::default();
         let mut cursor = self.cursor(CursorOptions { fill_cache: false, read_ahead: true });
@@ -112,10 +112,9 @@ impl Table {
             };
             let new_key = first || key.user_key != sums.largest.user_key;
             sums.count(key, cursor.value().len(), new_key, entry.meta.kind, pointer);
-            expiry.count(entry.meta.expires_at, reach(key, cursor.value(), pointer));
+            expiry.count(&entry.meta, reach(key, cursor.value(), pointer));
             cursor.next()?;
         }
-        sums.expiry = expiry.finish();
-        Ok(sums)
+        Ok((sums, expiry))
     }
 }

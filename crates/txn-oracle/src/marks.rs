@@ -109,8 +109,16 @@ impl Marks {
     /// with an earlier time, though its caller may have read the clock before.
     pub(crate) fn oldest_now_seconds(&mut self, current_seconds: u64) -> u64 {
         self.newest_now_seconds = self.newest_now_seconds.max(current_seconds);
-        let open = self.entries.iter().filter(|entry| entry.open > 0);
-        open.map(|entry| entry.key.now_seconds).fold(current_seconds, u64::min)
+        self.times().fold(current_seconds, u64::min)
+    }
+
+    /// Whether all open marks count with a later time than `key`.
+    pub(crate) fn is_earlier(&self, key: MarkKey) -> bool {
+        self.times().all(|now_seconds| now_seconds > key.now_seconds)
+    }
+
+    fn times(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().filter(|entry| entry.open > 0).map(|entry| entry.key.now_seconds)
     }
 
     /// Number of open marks.

@@ -154,15 +154,15 @@ impl Oracle {
         self.0.marks.0.lock().oldest_now_seconds(current_seconds)
     }
 
-    /// Has `listener` called, from whichever thread closes it, when the oldest mark is closed after a call of
+    /// Has `listener` called, from whichever thread closes it, when the oldest mark, by version or by time, is closed after a call of
     /// [`tell_when_oldest_closes`](Self::tell_when_oldest_closes): it must not wait for anything. Once.
     pub fn on_oldest_closed(&self, listener: impl Fn() + Send + Sync + 'static) {
         // Only the first listener counts.
         let _ = self.0.oldest_closed.listener.set(Box::new(listener));
     }
 
-    /// Has the listener told, once, when the oldest mark is closed. Whoever asks for the discard version afterwards either
-    /// sees that it has risen or is told.
+    /// Has the listener told, once, when the oldest mark is closed. Whoever asks for the discard version, or for the oldest
+    /// time, afterwards either sees that it has risen or is told.
     pub fn tell_when_oldest_closes(&self) {
         self.0.oldest_closed.is_awaited.store(true, Ordering::Relaxed);
     }
@@ -250,7 +250,7 @@ impl Oracle {
         if !self.0.oldest_closed.is_awaited.load(Ordering::Relaxed) {
             return;
         }
-        let was_oldest = marks.oldest().is_none_or(|oldest| oldest.version > key.version);
+        let was_oldest = marks.oldest().is_none_or(|oldest| oldest > key) || marks.is_earlier(key);
         drop(marks);
         if was_oldest && self.0.oldest_closed.is_awaited.swap(false, Ordering::Relaxed) {
             self.0.oldest_closed.tell();

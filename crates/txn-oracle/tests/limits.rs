@@ -4,6 +4,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{KeyspaceId, Version};
 use txn_oracle::{
@@ -254,4 +255,35 @@ fn a_latch_keeps_the_first_cause() {
     assert!(latch.latch(1));
     assert!(!latch.latch(2));
     assert_eq!((latch.is_latched(), latch.cause()), (true, Some(1)));
+}
+
+/// How often the listener was told, with marks of a version and a time that are closed one after another.
+fn told(marks: &[(Version, u64)], close: &[usize]) -> Vec<u64> {
+    let (oracle, _order) = oracle(10, 20);
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&count);
+    oracle.on_oldest_closed(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let open = |(version, now): &(Version, u64)| Some(oracle.register_at(*version, Access::ReadOnly, *now).unwrap());
+    let mut marks: Vec<_> = marks.iter().map(open).collect();
+    oracle.tell_when_oldest_closes();
+    let close = close.iter().map(|place| {
+        drop(marks[*place].take());
+        count.load(Ordering::Relaxed)
+    });
+    close.collect()
+}
+
+#[test]
+fn whoever_waits_for_the_oldest_reader_is_told_once_when_it_goes() {
+    assert_eq!(told(&[(5, 50), (9, 60), (10, 70)], &[1, 0, 2]), [0, 1, 1]);
+    // Two of one version and time are one.
+    assert_eq!(told(&[(5, 50), (5, 50), (9, 60)], &[1, 0]), [0, 1]);
+}
+
+#[test]
+fn of_readers_of_one_version_the_one_of_the_earliest_time_is_the_oldest() {
+    assert_eq!(told(&[(10, 50), (10, 200)], &[0, 1]), [1, 1]);
+    assert_eq!(told(&[(10, 50), (10, 200)], &[1, 0]), [0, 1]);
 }

@@ -157,10 +157,11 @@ impl ValueLog {
     }
 
     /// How many segments were collected and nobody holds, but have their files until
-    /// [`remove_released`](Self::remove_released) is done with them, and the bytes of these.
+    /// [`remove_released`](Self::remove_released) is done with them, and the bytes of these. Those that it could not remove do
+    /// not count.
     #[must_use]
     pub fn released_segments(&self) -> (usize, u64) {
-        self.released.unheld()
+        self.released.released()
     }
 
     /// How many segments were collected and have their files yet, since a set of segments holds them or nobody has removed

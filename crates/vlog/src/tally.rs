@@ -39,7 +39,7 @@ impl Tally {
     pub(crate) fn retire(&self, id: SegmentId, bytes: u64, released: &Arc<Released>) {
         // Only the first time counts, and there is no second: a segment is collected once.
         if self.retired.set((id, Arc::clone(released))).is_ok() {
-            released.retired.lock().insert(id, Retired { bytes, is_held: true });
+            released.retired.lock().insert(id, Retired { bytes, stage: Stage::Held });
         }
     }
 }
@@ -66,8 +66,17 @@ pub(crate) struct Released {
 
 struct Retired {
     bytes: u64,
-    /// Whether some set of segments may have it yet.
-    is_held: bool,
+    stage: Stage,
+}
+
+#[derive(PartialEq, Eq)]
+enum Stage {
+    /// Some set of segments may have it yet.
+    Held,
+    /// Its files are to be removed.
+    Released,
+    /// They could not be.
+    Stuck,
 }
 
 impl Released {
@@ -78,7 +87,7 @@ impl Released {
 
     pub(crate) fn push(&self, id: SegmentId) {
         if let Some(retired) = self.retired.lock().get_mut(&id) {
-            retired.is_held = false;
+            retired.stage = Stage::Released;
         }
         self.segments.lock().push(id);
         if let Some(listener) = self.listener.get() {
@@ -86,8 +95,13 @@ impl Released {
         }
     }
 
-    /// Keeps what could not be removed. Nobody is told: it would be tried again at once.
+    /// Keeps what was not removed, as the first of `ids` could not be. Nobody is told: it would be tried again at once.
     pub(crate) fn put_back(&self, ids: &[SegmentId]) {
+        if let Some(stuck) = ids.first()
+            && let Some(retired) = self.retired.lock().get_mut(stuck)
+        {
+            retired.stage = Stage::Stuck;
+        }
         self.segments.lock().extend_from_slice(ids);
     }
 
@@ -102,11 +116,11 @@ impl Released {
         (retired.len(), retired.values().map(|retired| retired.bytes).sum())
     }
 
-    /// How many of them nobody holds, and their bytes.
-    pub(crate) fn unheld(&self) -> (usize, u64) {
+    /// How many of them are to be removed, and their bytes; not those for which that failed.
+    pub(crate) fn released(&self) -> (usize, u64) {
         let retired = self.retired.lock();
-        let unheld = retired.values().filter(|retired| !retired.is_held);
-        unheld.fold((0, 0), |(count, bytes), retired| (count + 1, bytes + retired.bytes))
+        let released = retired.values().filter(|retired| retired.stage == Stage::Released);
+        released.fold((0, 0), |(count, bytes), retired| (count + 1, bytes + retired.bytes))
     }
 
     pub(crate) fn take(&self) -> Vec<SegmentId> {

@@ -41,7 +41,7 @@ const SEARCH_PART_MIN: f64 = 0.02;
 /// between that of keys overwritten alike, 5, and of some overwritten far more often, 2.3, near the usual target.
 const COST_OF_UNKNOWN: f64 = 3.5;
 
-/// With more segments than this to be removed the flusher is behind, and the collector does that first.
+/// With more segments than this to be removed the flusher is behind, and the collector helps it first.
 const RELEASED_SEGMENTS_MAX: usize = 2;
 
 /// Every so many large writes, and every so many others, one looks at what it hides.
@@ -422,7 +422,8 @@ impl Store {
     /// The part of the log that is garbage, what was collected and has files yet included; of a small log, what it would be
     /// of a larger one.
     fn garbage_part(&self, garbage: u64, total: u64) -> f64 {
-        let (_, released) = self.value_log.released_segments();
+        // No more than that: where a reader has gone that held much, writers are not to blame.
+        let released = self.value_log.released_segments().1.min(total / GARBAGE_PART_MIN);
         let (garbage, total) = (garbage.min(total) + released, total + released);
         garbage as f64 / total.max(self.small_log_bytes()) as f64
     }

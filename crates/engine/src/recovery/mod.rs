@@ -28,6 +28,7 @@ use vlog::{RecoveryInput, ValueLog};
 
 use crate::counters::Counters;
 use crate::encrypted;
+use crate::expiry::Expired;
 use crate::files::StoreFiles;
 use crate::gc::{Garbage, GcPace};
 use crate::health::HealthLatch;
@@ -233,6 +234,7 @@ impl Opening {
             noted_tickets: Mutex::new(Vec::new()),
             next_data_key_try: AtomicU64::new(0),
             garbage: Garbage::default(),
+            expired: Expired::default(),
             gc_pace: GcPace::default(),
             compactions_running: AtomicU64::new(0),
             health,

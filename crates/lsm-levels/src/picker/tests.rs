@@ -1,7 +1,8 @@
 //! Trees drawn in a few lines, and what is picked from them.
 //!
 //! A line is a level: `L0 a-c:10#3` is a table of level 0 with user keys `a` to `c`, 10 KiB, sequence 3. A `!` behind it
-//! says that a job has it; `%7` that seven tenths of it are stale, `@50` that half of it expires at 50.
+//! says that a job has it; `%7` that seven tenths of it are stale, `@50` that half of it expires
+//! at 50, and that it points to twice as much.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -83,7 +84,7 @@ pub(crate) fn draw(text: &str) -> Drawing {
                 value_bytes: 0,
                 stale_bytes: file_size * stale / 10,
                 segments: Vec::new(),
-                pointed_bytes: 0,
+                pointed_bytes: 2 * file_size * u64::from(half_expires_at > 0),
                 expiry: TableExpiry {
                     first: half_expires_at,
                     eighths: vec![half_expires_at; 4 * usize::from(half_expires_at > 0)],
@@ -131,7 +132,7 @@ fn tell(pick: Option<&Pick>) -> String {
 
 /// What a compactor would do of a version where no reader is older than version 9 and [`NOW`].
 fn pick(picker: &Picker, version: &TreeVersion, in_flight: &InFlight) -> Option<Pick> {
-    picker.pick(version, in_flight, 9).or_else(|| picker.pick_expired(version, in_flight, 9, NOW))
+    picker.pick(version, in_flight, 9).or_else(|| picker.pick_expired(version, in_flight, 9, NOW, &BTreeSet::new()))
 }
 
 /// The scores of levels that have one, and the pick.
@@ -422,26 +423,32 @@ fn a_table_half_of_which_has_expired_is_written_anew_where_it_is() {
     );
     // Readers of older versions than the newest in it see what has expired as it was.
     let drawing = draw("L6 a-m:20@100");
-    let pick = |discard_version| {
-        let picker = Picker::new(options());
-        drawing.claims.look(|in_flight| picker.pick_expired(&drawing.version, in_flight, discard_version, NOW))
+    let pick = |discard_version, except: &[TableId]| {
+        let (picker, except) = (Picker::new(options()), except.iter().copied().collect());
+        drawing.claims.look(|in_flight| picker.pick_expired(&drawing.version, in_flight, discard_version, NOW, &except))
     };
-    assert!(pick(8).is_none() && pick(9).is_some());
+    assert!(pick(8, &[]).is_none() && pick(9, &[]).is_some());
+    assert!(pick(9, &[TableId(1)]).is_none(), "one that cannot be read");
 }
 
 #[test]
 fn what_expired_counts_with_the_values_that_it_points_to() {
     let drawing = draw("L6 a-z:8@100");
     let table = drawing.version.tables(6)[0].meta().clone();
-    let from = |eighths: &[u64], pointed_bytes| {
+    let from = |eighths: &[u64], pointed_bytes, keys_stay| {
         let expiry = TableExpiry { first: 1, eighths: eighths.to_vec() };
-        TableMeta { expiry, pointed_bytes, ..table.clone() }.worth_rewriting_from()
+        // Half of it are keys.
+        let (user_key_bytes, value_bytes) = (4 * KIB, 4 * KIB);
+        TableMeta { expiry, pointed_bytes, user_key_bytes, value_bytes, ..table.clone() }
+            .worth_rewriting_from(keys_stay)
     };
-    assert_eq!(from(&[], 1 << 40), None, "it may never be an eighth");
-    assert_eq!(from(&[1, 2, 3], 0), None, "freeing 3 KiB would write 5");
-    assert_eq!(from(&[1, 2, 3, 4, 5], 0), Some(4));
-    assert_eq!(from(&[1, 2, 3, 4, 5], 100 * KIB), Some(1));
-    assert_eq!(from(&[1, 2, 3, 4, 5], 8 * KIB), Some(3), "2 of 16 KiB for 7, 4 for 6, 6 for 5");
+    assert_eq!(from(&[], 1 << 40, false), None, "it may never be an eighth");
+    assert_eq!(from(&[1, 2, 3], 0, false), None, "freeing 3 KiB would write 5");
+    assert_eq!(from(&[1, 2, 3, 4, 5], 0, false), Some(4));
+    assert_eq!(from(&[1, 2, 3, 4, 5], 100 * KIB, false), Some(1));
+    assert_eq!(from(&[1, 2, 3, 4, 5], 8 * KIB, false), Some(3), "2 of 16 KiB for 7, 4 for 6, 6 for 5");
+    assert_eq!(from(&[1, 2, 3, 4, 5, 6, 7, 8], 0, true), Some(8), "4 KiB of values for 4 of tombstones");
+    assert_eq!(from(&[1, 2, 3, 4, 5, 6, 7, 8], 8 * KIB, true), Some(4), "6 KiB for 2 of values and 4 of keys");
 }
 
 /// Any tree, any jobs: what a pick must hold whatever the scores say.

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of this")]
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -324,7 +325,10 @@ impl Tree {
     }
 
     pub fn pick(&self) -> Option<Compaction> {
-        self.levels.pick_compaction(KEYSPACE, &self.picker, self.rules.discard_version, self.rules.expiry_now)
+        let Rules { discard_version, expiry_now, .. } = self.rules;
+        let expired =
+            || self.levels.pick_expired(KEYSPACE, &self.picker, discard_version, expiry_now, &BTreeSet::new());
+        self.levels.pick_compaction(KEYSPACE, &self.picker, discard_version).or_else(expired)
     }
 
     pub fn pick_level(&self, level: usize) -> Option<Compaction> {
