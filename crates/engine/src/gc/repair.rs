@@ -97,15 +97,18 @@ impl Store {
         let head = self.flush_up_to_head()?;
         let mut check = GarbageCheck::default();
         let mut segments = self.value_log.statistics().into_iter().peekable();
-        while segments.peek().is_some() {
+        let mut is_first = true;
+        // Where there is no segment, entries may point to one all the same.
+        while is_first || segments.peek().is_some() {
             let mut some = Vec::new();
             let mut records = 0;
             while let Some(of) = segments.next_if(|of| some.is_empty() || records + of.records <= RECORDS_AT_A_TIME) {
                 records += of.records;
                 some.push(of);
             }
-            let (leaked, endangered) = self.compare_segments(&some, head, &mut check)?;
+            let (leaked, endangered) = self.compare_segments(&some, is_first, head, &mut check)?;
             mend(&leaked, &endangered).map_err(|error| self.job_failed(error))?;
+            is_first = false;
         }
         Ok(check)
     }
@@ -120,9 +123,12 @@ impl Store {
         Ok(head)
     }
 
+    /// What of `segments` leaked, and what is in danger. With `and_gone`, entries that point into segments that are gone count,
+    /// too.
     fn compare_segments(
         &self,
         segments: &[SegmentStatistics],
+        and_gone: bool,
         head: ValueLogHead,
         check: &mut GarbageCheck,
     ) -> Result<(Vec<ValuePointer>, Vec<ValuePointer>)> {
@@ -137,9 +143,10 @@ impl Store {
         let set = self.value_log.segments();
         let holders = segments.iter().filter_map(|of| set.segment(of.segment));
         let wanted: BTreeSet<SegmentId> = holders.flat_map(|holder| holder.addresses().iter().copied()).collect();
+        let is_wanted = |id: SegmentId| wanted.contains(&id) || (and_gone && set.holder(id).is_none());
         let mut referenced = Vec::new();
         for view in &views {
-            pointers_of(view, &wanted, &mut referenced)?;
+            pointers_of(view, &is_wanted, &mut referenced)?;
         }
         referenced.sort_unstable_by_key(|pointer| (pointer.segment, pointer.offset));
         referenced.dedup();
@@ -185,12 +192,16 @@ fn place(pointer: &ValuePointer) -> (SegmentId, u32) {
 }
 
 /// Adds every pointer of a view, old versions included, whose address is wanted.
-fn pointers_of(view: &SuperVersion, wanted: &BTreeSet<SegmentId>, pointers: &mut Vec<ValuePointer>) -> Result<()> {
+fn pointers_of(
+    view: &SuperVersion,
+    is_wanted: &dyn Fn(SegmentId) -> bool,
+    pointers: &mut Vec<ValuePointer>,
+) -> Result<()> {
     let mut add = |encoded: &[u8]| -> Result<()> {
         let entry = EntryRef::decode(encoded).map_err(bad_entry)?;
         if entry.meta.kind == EntryKind::Pointer {
             let pointer = PointerPayload::decode(entry.payload).map_err(bad_entry)?.pointer;
-            if wanted.contains(&pointer.segment) {
+            if is_wanted(pointer.segment) {
                 pointers.push(pointer);
             }
         }
@@ -205,7 +216,7 @@ fn pointers_of(view: &SuperVersion, wanted: &BTreeSet<SegmentId>, pointers: &mut
         }
     }
     for (_, table) in view.version.all_tables() {
-        if !table.table().segments().iter().any(|segment| wanted.contains(segment)) {
+        if !table.table().segments().iter().any(|segment| is_wanted(*segment)) {
             continue;
         }
         let mut cursor = table.table().cursor(CursorOptions { fill_cache: false, read_ahead: true });
@@ -216,4 +227,37 @@ fn pointers_of(view: &SuperVersion, wanted: &BTreeSet<SegmentId>, pointers: &mut
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{SegmentId, ValuePointer};
+
+    use crate::{GcOptions, GcPolicy, Options};
+
+    /// Nobody says any more where the values of a segment that is wholly gone are to be looked for.
+    #[test]
+    fn entries_whose_whole_segment_is_gone_are_told_also_where_no_segment_is_left() {
+        let db = Options::new().gc(GcPolicy::Manual).inline_background().open_in_memory().unwrap();
+        let store = &db.handle.store;
+        (0..3u8).for_each(|key| db.insert([key], vec![key; 10_000]).unwrap());
+        store.value_log.seal_all().unwrap();
+        db.flush().unwrap();
+        let mut entries = store.value_log.entries(SegmentId(1)).unwrap();
+        let mut all: Vec<ValuePointer> = Vec::new();
+        while let Some(entry) = entries.next().unwrap() {
+            all.push(entry.pointer);
+        }
+        store.value_log.mark_dead(&all).unwrap();
+        assert_eq!(db.gc().check().unwrap().endangered_records, 3);
+        db.gc().run_once(GcOptions::new()).unwrap();
+        assert!(store.value_log.segments().is_empty());
+        for _ in 0..2 {
+            let found = db.gc().check().unwrap();
+            assert_eq!((found.dangling_entries, found.is_exact()), (3, false), "{found:?}");
+            // Beside segments that are there they count once.
+            db.insert("new", vec![1; 10_000]).unwrap();
+            store.value_log.seal_all().unwrap();
+        }
+    }
 }
