@@ -1,6 +1,8 @@
 //! Garbage of the value log: collected, compared and mended.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use crate::folder::Folder;
 
@@ -47,4 +49,93 @@ fn what_leaked_is_found_and_mended() {
     let rebuilt = folder.ratel(["vlog", "rebuild", "store"]).ends_with(0).text().to_owned();
     assert!(rebuilt.contains("0 leaked"), "{rebuilt}");
     assert_values(&folder);
+}
+
+/// Four values in one segment, `a` known to be dead. What a tampered store needs lies beside it: the dead set of a copy that
+/// went on and has `b` in it, and the one without.
+fn tampered(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    let line = |key: &str| format!("{key}\t{}\n", key.repeat(50_000));
+    let lines: String = ["a", "b", "c", "d"].map(line).concat();
+    folder.ratel_with_input(["import", "store", "--tsv", "-"], lines.as_bytes()).ends_with(0);
+    delete(&folder, "store", "a");
+    fs::copy(dead_set(&folder, "store"), folder.path("a is dead")).unwrap();
+    let copied = Command::new("cp").arg("-r").arg(folder.path("store")).arg(folder.path("copy")).status().unwrap();
+    assert!(copied.success());
+    delete(&folder, "copy", "b");
+    fs::copy(dead_set(&folder, "copy"), folder.path("a and b are dead")).unwrap();
+    folder
+}
+
+/// Deletes a key, and has the tree say that its value is dead.
+fn delete(folder: &Folder, store: &str, key: &str) {
+    folder.ratel(["del", store, key]).ends_with(0);
+    let collected = folder.ratel(["gc", store, "--discard-ratio", "0.99"]).ends_with(0).text().to_owned();
+    assert!(collected.starts_with("collected 0 segments"), "{collected}");
+}
+
+fn dead_set(folder: &Folder, store: &str) -> PathBuf {
+    folder.path(store).join("vlog/000001.dead")
+}
+
+fn assert_values_of(folder: &Folder, store: &str, keys: &[&str]) {
+    for key in keys {
+        assert_eq!(folder.ratel(["get", store, key]).ends_with(0).text(), key.repeat(50_000));
+    }
+    folder.ratel(["verify", store]).ends_with(0);
+}
+
+/// Runs a command and compares what it counts of what differs.
+#[track_caller]
+fn finds(folder: &Folder, command: &str, store: &str, code: i32, found: &str) {
+    let text = folder.ratel(["vlog", command, store]).ends_with(code).text().to_owned();
+    assert!(text.contains(found), "{found:?} is not in {text:?}");
+}
+
+const EXACT: &str = "0 leaked (0 B), 0 in danger (0 B); 0 entries without a value";
+
+#[test]
+fn a_dead_value_that_the_dead_set_misses_is_told_with_its_bytes_and_a_rebuild_adds_it() {
+    let folder = tampered("a_dead_value_missed");
+    fs::copy(folder.path("a is dead"), dead_set(&folder, "copy")).unwrap();
+    let leaked = "compared 4 values: 2 alive, 1 dead, 1 leaked (48.9 KiB), 0 in danger (0 B)";
+    // Nothing is lost by that.
+    finds(&folder, "check", "copy", 0, leaked);
+    finds(&folder, "rebuild", "copy", 0, leaked);
+    finds(&folder, "check", "copy", 0, "compared 4 values: 2 alive, 2 dead, ");
+    finds(&folder, "check", "copy", 0, EXACT);
+    assert_eq!(
+        fs::read(dead_set(&folder, "copy")).unwrap().len(),
+        fs::read(folder.path("a and b are dead")).unwrap().len()
+    );
+    assert_values_of(&folder, "copy", &["c", "d"]);
+}
+
+#[test]
+fn a_live_value_that_the_dead_set_names_ends_with_5_and_a_rebuild_saves_it() {
+    let folder = tampered("a_live_value_named");
+    fs::copy(folder.path("a and b are dead"), dead_set(&folder, "store")).unwrap();
+    let endangered = "compared 4 values: 2 alive, 1 dead, 0 leaked (0 B), 1 in danger (48.9 KiB)";
+    finds(&folder, "check", "store", 5, endangered);
+    folder
+        .ratel(["vlog", "check", "store"])
+        .ends_with(5)
+        .says("values are in danger or lost")
+        .says("ratel vlog rebuild");
+    finds(&folder, "rebuild", "store", 0, endangered);
+    finds(&folder, "check", "store", 0, "compared 4 values: 3 alive, 1 dead, ");
+    finds(&folder, "check", "store", 0, EXACT);
+    let collected = folder.ratel(["gc", "store", "--discard-ratio", "0.1"]).ends_with(0).text().to_owned();
+    assert!(collected.starts_with("collected 1 segment"), "{collected}");
+    assert_values_of(&folder, "store", &["b", "c", "d"]);
+}
+
+#[test]
+fn a_value_that_was_collected_though_it_lived_is_told_as_lost_and_no_rebuild_ends_with_0() {
+    let folder = tampered("a_value_collected");
+    fs::copy(folder.path("a and b are dead"), dead_set(&folder, "store")).unwrap();
+    folder.ratel(["gc", "store", "--discard-ratio", "0.1"]).ends_with(0);
+    finds(&folder, "check", "store", 5, "0 in danger (0 B); 1 entry without a value");
+    finds(&folder, "rebuild", "store", 5, "0 in danger (0 B); 1 entry without a value");
+    folder.ratel(["get", "store", "b"]).ends_with(5);
 }
