@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::StoreId;
-use engine::{AutoGc, Db, ErrorKind, GcOptions, GcPolicy, Options, Read};
-use vfs::{Cause, Fault, FaultFs, FaultPlan, MemFs, Operation};
+use engine::{AutoGc, Db, ErrorKind, GcOptions, GcPolicy, GcVerdict, Options, Read};
+use vfs::{Cause, CrashMode, Fault, FaultFs, FaultPlan, MemFs, Operation};
 use vlog::{RecoveryInput, ValueLog};
 
 const KIB: usize = 1 << 10;
@@ -77,6 +77,48 @@ fn by_hand_everything_over_the_ratio_goes_and_a_dry_run_changes_nothing() {
     assert!(!would.segments.is_empty() && did.bytes_reclaimed() > 0);
     assert_round(&db, 300, 3);
     assert!(db.gc().status().dead_bytes < known.dead_bytes);
+}
+
+/// Less than a sixteenth of a file is not worth a collection, however large a part of the log it is.
+#[test]
+fn a_segment_is_due_only_once_the_whole_log_has_garbage_enough() {
+    let fs = Arc::new(MemFs::new(1));
+    let make = |rounds| {
+        let db = options().vfs(fs.clone()).gc(GcPolicy::Manual).open("/store").unwrap();
+        overwrite(&db, 3, rounds);
+        db.flush().unwrap();
+        db.compact(.., engine::CompactOptions::new()).unwrap();
+        db.close().unwrap();
+    };
+    let verdicts = |options: Options| {
+        let db = options.vfs(fs.clone()).open_read_only("/store").unwrap();
+        db.gc().status().segments.into_iter().map(|of| of.verdict).collect::<Vec<_>>()
+    };
+    let small = || options().value_log_file_size(256 << 10);
+    make(0..4);
+    // And so it is, once there is something to do.
+    let collections = |options: Options, fs: &MemFs| {
+        let db = options.vfs(Arc::new(fs.clone())).open("/store").unwrap();
+        db.insert("small", "").unwrap();
+        db.flush().unwrap();
+        db.gc().status().collections
+    };
+    let copy = || fs.crash_image(CrashMode::KeepAll, 1);
+    assert_eq!(verdicts(small()), [GcVerdict::Due], "three quarters of 48 KiB");
+    assert_eq!(collections(small(), &copy()), 1);
+    let large = || small().value_log_file_size(1 << 20);
+    assert_eq!(verdicts(large()), [GcVerdict::LittleInAll]);
+    assert_eq!(collections(large(), &copy()), 0);
+    let high = || GcPolicy::Auto(AutoGc::new().garbage_target(0.8));
+    assert_eq!(verdicts(small().gc(high())), [GcVerdict::LittleGarbage]);
+    assert_eq!(verdicts(small().gc(GcPolicy::Manual)), [GcVerdict::ManualOnly]);
+    // What lives beside it makes its garbage little.
+    let db = options().vfs(fs.clone()).gc(GcPolicy::Manual).open("/store").unwrap();
+    (3..63).for_each(|key: u64| db.insert(key.to_be_bytes(), value(key, 0)).unwrap());
+    db.close().unwrap();
+    assert_eq!(verdicts(small()), [GcVerdict::LittleInAll, GcVerdict::LittleGarbage]);
+
+    assert_eq!(collections(small(), &fs), 0);
 }
 
 #[test]

@@ -57,10 +57,10 @@ const WRITE_RATE_FIRST: f64 = 1e9;
 const WRITE_RATE_LAST: f64 = 4e6;
 
 /// What a choice is made by.
-struct Outlook {
+pub(super) struct Outlook {
     segments: Vec<SegmentStatistics>,
     total: u64,
-    dead: u64,
+    pub(super) dead: u64,
     surmised: u64,
     /// Bytes of the tables that point to values, and of the memtables: what a search for garbage writes.
     pointing_tables: u64,
@@ -69,6 +69,11 @@ struct Outlook {
 impl Outlook {
     fn garbage(&self) -> u64 {
         (self.dead + self.surmised).min(self.total)
+    }
+
+    /// Whether more of the log is garbage, as far as it can be told, than it may be.
+    pub(super) fn is_over_target(&self, auto: &AutoGc) -> bool {
+        self.garbage() as f64 > self.total as f64 * auto.garbage_target
     }
 
     /// How much has to be surmised for a search: so much that what searches write, and what is copied for want of them, is
@@ -107,8 +112,8 @@ impl Store {
         let outlook = self.outlook();
         self.hold_back_writers(auto, self.garbage_part(outlook.garbage(), outlook.total));
         let roll_bytes = self.set_roll_bytes(&outlook);
-        let floor = self.small_log_bytes() / GARBAGE_PART_MIN;
-        if outlook.garbage() as f64 > outlook.total as f64 * auto.garbage_target {
+        let floor = self.garbage_left_alone();
+        if outlook.is_over_target(auto) {
             let is_due = outlook.surmised > outlook.search_at(auto).max(floor);
             let is_asked = is_due && self.garbage.ask_for_search();
             if is_due {
@@ -226,7 +231,7 @@ impl Store {
         before / mark < after / mark
     }
 
-    fn outlook(&self) -> Outlook {
+    pub(super) fn outlook(&self) -> Outlook {
         let damaged = self.garbage.damaged();
         let mut segments = self.value_log.statistics();
         segments.retain(|of| !damaged.contains_key(&of.segment));
@@ -248,7 +253,7 @@ impl Store {
     /// oldest of them has gone.
     fn findable_bytes(&self) -> u64 {
         let findable = self.garbage.findable_bytes(self.oracle.discard_version());
-        if self.garbage.surmised_bytes().saturating_sub(findable) <= self.small_log_bytes() / GARBAGE_PART_MIN {
+        if self.garbage.surmised_bytes().saturating_sub(findable) <= self.garbage_left_alone() {
             return findable;
         }
         self.oracle.tell_when_oldest_closes();
@@ -412,6 +417,11 @@ impl Store {
     /// A log with less than this is not worth much haste.
     fn small_log_bytes(&self) -> u64 {
         self.options.value_log_file_size.min(SMALL_LOG_BYTES)
+    }
+
+    /// So many bytes of garbage are not worth a collection, whatever the log comes to.
+    pub(super) fn garbage_left_alone(&self) -> u64 {
+        self.small_log_bytes() / GARBAGE_PART_MIN
     }
 
     fn garbage_part_now(&self) -> f64 {

@@ -1,5 +1,7 @@
 //! What there is of garbage, and why it is still there.
 
+use std::fmt;
+
 use base::sync::atomic::Ordering;
 use vlog::SegmentStatistics;
 
@@ -65,6 +67,10 @@ pub struct SegmentStatus {
 pub enum GcVerdict {
     /// It has enough garbage, and goes when its turn comes.
     Due,
+    /// It has enough garbage, but the log as a whole has too little for anything to be collected: no more than its target, or
+    /// than a sixteenth of [`Options::value_log_file_size`](crate::Options::value_log_file_size) (of 512 MiB, if that is less),
+    /// which is left alone.
+    LittleInAll,
     /// Its part of garbage is below the target of the whole log.
     LittleGarbage,
     /// It is appended to, or is still to be sealed.
@@ -75,16 +81,31 @@ pub enum GcVerdict {
     ManualOnly,
 }
 
+impl fmt::Display for GcVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Due => f.write_str("due"),
+            Self::LittleInAll => f.write_str("left alone: the whole log has too little garbage"),
+            Self::LittleGarbage => f.write_str("left alone: too little garbage"),
+            Self::NotSealed => f.write_str("left alone: not sealed yet"),
+            Self::Damaged(cause) => write!(f, "left alone: damaged: {cause}"),
+            Self::ManualOnly => f.write_str("left to collections by hand"),
+        }
+    }
+}
+
 impl Store {
     pub(crate) fn gc_status(&self) -> GcStatus {
         let damaged = self.garbage.damaged();
-        let target = self.options.gc.auto().map(|auto| auto.garbage_target);
-        let verdict = |of: &SegmentStatistics| match (damaged.get(&of.segment), target) {
+        let outlook = self.outlook();
+        let has_enough = |auto| outlook.is_over_target(auto) && outlook.dead > self.garbage_left_alone();
+        let verdict = |of: &SegmentStatistics| match (damaged.get(&of.segment), self.options.gc.auto()) {
             (Some(cause), _) => GcVerdict::Damaged(cause.clone()),
             _ if !of.sealed => GcVerdict::NotSealed,
             (None, None) => GcVerdict::ManualOnly,
-            (None, Some(target)) if dead_part(of) >= target => GcVerdict::Due,
-            (None, Some(_)) => GcVerdict::LittleGarbage,
+            (None, Some(auto)) if dead_part(of) < auto.garbage_target => GcVerdict::LittleGarbage,
+            (None, Some(auto)) if has_enough(auto) => GcVerdict::Due,
+            (None, Some(_)) => GcVerdict::LittleInAll,
         };
         let (held_segments, held_bytes) = self.value_log.retired_segments();
         let mut status = GcStatus {
