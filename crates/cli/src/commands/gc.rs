@@ -1,7 +1,7 @@
 //! `ratel gc` collects garbage of the value log; `ratel vlog check` and `ratel vlog rebuild` compare what it takes for dead
 //! with what the tree points to, and mend what differs.
 
-use engine::{GarbageCheck, GcOptions};
+use engine::{GarbageCheck, GcOptions, GcReport};
 
 use crate::args::{Gc, Store};
 use crate::exit::{Code, Failure, complain, say};
@@ -10,21 +10,38 @@ use crate::progress::Progress;
 use crate::store::Opener;
 
 pub(crate) fn run(arguments: &Gc, opener: &Opener) -> Result<Code, Failure> {
+    if arguments.dry_run {
+        return dry_run(arguments, opener);
+    }
     let db = opener.existing_uncollected(&arguments.store)?;
     let progress = Progress::new("collecting");
-    let options = GcOptions::new().discard_ratio(arguments.discard_ratio).find_garbage(true).dry_run(arguments.dry_run);
-    let report = db.gc().run_once(options)?;
+    let report = db.gc().run_once(GcOptions::new().discard_ratio(arguments.discard_ratio).find_garbage(true))?;
     drop(progress);
     db.close()?;
-    say(&format!(
-        "{} {}: {} in files, {} of them alive and {}",
-        if arguments.dry_run { "would collect" } else { "collected" },
-        several(report.segments.len() as u64, "segment", "segments"),
-        bytes(report.bytes_replaced),
-        bytes(report.bytes_rewritten),
-        if arguments.dry_run { "to be written anew" } else { "written anew" },
-    ))?;
+    say(&format!("collected {} anew", summary(&report, "written")))?;
     Ok(Code::Done)
+}
+
+/// Says what a collection would take by what is known, and of each segment what the store itself makes of it.
+fn dry_run(arguments: &Gc, opener: &Opener) -> Result<Code, Failure> {
+    let db = opener.for_reading(&arguments.store)?;
+    let report = db.gc().run_once(GcOptions::new().discard_ratio(arguments.discard_ratio).dry_run(true))?;
+    let status = db.gc().status();
+    db.close()?;
+    say(&format!("would collect {} anew", summary(&report, "to be written")))?;
+    for of in &status.segments {
+        let part = 100.0 * of.dead_bytes as f64 / (of.live_bytes + of.dead_bytes).max(1) as f64;
+        let (size, would) = (bytes(of.file_bytes), report.segments.contains(&of.segment));
+        let would = if would { "would be collected" } else { "would stay" };
+        say(&format!("segment {:>6} {size:>11}, {part:>5.1} % dead: {would}; by itself {}", of.segment, of.verdict))?;
+    }
+    Ok(Code::Done)
+}
+
+fn summary(report: &GcReport, written: &str) -> String {
+    let segments = several(report.segments.len() as u64, "segment", "segments");
+    let (replaced, rewritten) = (bytes(report.bytes_replaced), bytes(report.bytes_rewritten));
+    format!("{segments}: {replaced} in files, {rewritten} of them alive and {written}")
 }
 
 pub(crate) fn check(arguments: &Store, opener: &Opener) -> Result<Code, Failure> {

@@ -1,10 +1,11 @@
 //! Garbage of the value log: collected, compared and mended.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::folder::Folder;
+use crate::tree::paths_below;
 
 /// Two values that were overwritten and two that were not, a segment for every run of the tool.
 fn overwritten(name: &str) -> Folder {
@@ -39,6 +40,42 @@ fn what_was_overwritten_is_collected() {
     let nothing = folder.ratel(["gc", "store"]).ends_with(0).text().to_owned();
     assert!(nothing.starts_with("collected 0 segments"), "{nothing}");
     folder.ratel(["gc", "store", "--discard-ratio", "1.5"]).ends_with(2);
+}
+
+/// Also where another process reads the store, which keeps whoever writes out.
+#[test]
+fn a_dry_run_says_what_would_go_and_why_the_store_leaves_it_and_changes_no_file() {
+    let folder = overwritten("a_dry_run");
+    folder.ratel(["gc", "store", "--discard-ratio", "0.99", "--dry-run"]).ends_with(0);
+    let unknown = folder.ratel(["gc", "store", "--dry-run"]).ends_with(0).text().to_owned();
+    assert!(unknown.starts_with("would collect 0 segments: 0 B in files, 0 B of them alive and to be"), "{unknown}");
+    let folder = tampered("a_dry_run");
+    delete(&folder, "copy", "c");
+    let before = contents(&folder, "copy");
+    let reader = File::open(folder.path("copy/LOCK")).unwrap();
+    rustix::fs::flock(&reader, rustix::fs::FlockOperation::LockShared).unwrap();
+    let would = folder.ratel(["gc", "copy", "--dry-run"]).ends_with(0).text().to_owned();
+    assert_eq!(
+        would.lines().collect::<Vec<_>>(),
+        [
+            "would collect 1 segment: 195.6 KiB in files, 48.9 KiB of them alive and to be written anew",
+            "segment      1   195.6 KiB,  75.0 % dead: would be collected; by itself left alone: the whole log has too \
+             little garbage",
+        ]
+    );
+    let stays = folder.ratel(["gc", "copy", "--dry-run", "--discard-ratio", "0.8"]).ends_with(0).text().to_owned();
+    assert!(stays.starts_with("would collect 0 segments") && stays.contains("% dead: would stay; by"), "{stays}");
+    folder.ratel(["gc", "copy", "--dry-run", "--discard-ratio", "0"]).ends_with(2);
+    assert!(contents(&folder, "copy") == before, "a dry run has changed a file");
+    drop(reader);
+    let did = folder.ratel(["gc", "copy"]).ends_with(0).text().to_owned();
+    assert!(did.starts_with("collected 1 segment: 195.6 KiB in files, "), "{did}");
+}
+
+/// Every file of a store by its name, with what is in it.
+fn contents(folder: &Folder, store: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let read = |path: PathBuf| (path.clone(), fs::read(folder.path(store).join(path)).unwrap());
+    paths_below(&folder.path(store)).into_iter().map(read).collect()
 }
 
 #[test]

@@ -135,20 +135,26 @@ impl Store {
     }
 
     pub(crate) fn collect_by_hand(&self, options: &GcOptions) -> Result<GcReport> {
+        let is_held_back = || self.garbage.is_paused() || self.workers.is_stopping();
         let mut report = GcReport::default();
+        if options.dry_run {
+            report.already_running = self.garbage.is_running();
+            report.interrupted = !report.already_running && is_held_back();
+            if !report.already_running && !report.interrupted {
+                self.add_what_would_go(options.discard_ratio, &mut report);
+            }
+            return Ok(report);
+        }
         let Some(turn) = self.garbage.take_turn() else {
             report.already_running = true;
             return Ok(report);
         };
         self.remove_released_if_possible();
-        let is_held_back = || self.garbage.is_paused() || self.workers.is_stopping();
-        if options.find_garbage && !options.dry_run && !is_held_back() {
+        if options.find_garbage && !is_held_back() {
             self.find_garbage(&|| Ok(())).map_err(|error| self.job_failed(error))?;
         }
-        if !options.dry_run {
-            // Full segments that the flusher has yet to seal.
-            while self.seal_segment().map_err(|error| self.job_failed(error))? {}
-        }
+        // Full segments that the flusher has yet to seal.
+        while self.seal_segment().map_err(|error| self.job_failed(error))? {}
         // What comes later is left to the next call, or this one might never end.
         let newest = self.value_log.statistics().iter().map(|of| of.segment).max();
         let unpaced = |_| ControlFlow::Continue(());
@@ -160,20 +166,8 @@ impl Store {
             }
             let mut outlook = self.outlook();
             outlook.segments.retain(|of| Some(of.segment) <= newest);
-            let chosen = if options.dry_run {
-                outlook
-                    .segments
-                    .iter()
-                    .filter(|of| is_worth_it(of, options.discard_ratio))
-                    .map(|of| of.segment)
-                    .collect()
-            } else {
-                choose(&outlook.segments, options.discard_ratio, self.set_roll_bytes(&outlook))
-            };
-            if options.dry_run || chosen.is_empty() {
-                let of = outlook.segments.iter().filter(|of| chosen.contains(&of.segment));
-                let (replaced, left) = of.fold((0, 0), |sums, of| (sums.0 + of.file_bytes, sums.1 + live_bytes(of)));
-                report.add(&chosen, replaced, left);
+            let chosen = choose(&outlook.segments, options.discard_ratio, self.set_roll_bytes(&outlook));
+            if chosen.is_empty() {
                 break;
             }
             match self.collect(&chosen, &unpaced) {
@@ -187,6 +181,13 @@ impl Store {
         drop(turn);
         self.workers.wake_collector();
         damage.map_or(Ok(report), Err)
+    }
+
+    /// What a collection by hand would replace and write anew, by what is known.
+    fn add_what_would_go(&self, discard_ratio: f64, report: &mut GcReport) {
+        for of in self.outlook().segments.iter().filter(|of| is_worth_it(of, discard_ratio)) {
+            report.add(&[of.segment], of.file_bytes, live_bytes(of));
+        }
     }
 
     /// Says what `deaths` will kill, and counts it as found.

@@ -48,7 +48,8 @@ impl GcOptions {
         self
     }
 
-    /// Only says what would be collected (default: false).
+    /// Only says what would be collected, by the garbage that is known, and changes nothing: also where the store is open for
+    /// reading only (default: false).
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self
@@ -137,7 +138,11 @@ impl Gc {
             let given = options.discard_ratio;
             return Err(Error::invalid(format!("a discard ratio must be above 0 and below 1, not {given}")));
         }
-        self.handle.check_writable()?;
+        if options.dry_run {
+            self.handle.check_readable()?;
+        } else {
+            self.handle.check_writable()?;
+        }
         self.handle.collect_by_hand(&options)
     }
 
