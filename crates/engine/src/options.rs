@@ -296,7 +296,9 @@ impl Options {
         self
     }
 
-    /// A folder of its own for the value log, such as one on another disk.
+    /// A folder of its own for the value log, such as one on another disk (default: `vlog` in the store's). Each open names it
+    /// again, where it lies by then: one that does not hold the values of this store is refused as
+    /// [`Incompatible`](crate::ErrorKind::Incompatible).
     pub fn value_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.value_dir = Some(dir.into());
         self

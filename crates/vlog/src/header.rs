@@ -137,6 +137,15 @@ impl FileHeader {
 
     /// Reads a header of the given kind and store.
     pub(crate) fn decode(path: &Path, kind: FileKind, store: Store<'_>, bytes: &[u8]) -> Result<Self> {
+        let header = Self::decode_of_any(path, kind, bytes)?;
+        if header.store != store.id {
+            return Err(Corruption::new(path, 16, "file of another store").with_values(store.id, header.store).into());
+        }
+        Ok(header)
+    }
+
+    /// Reads a header of the given kind, whosever it is.
+    pub(crate) fn decode_of_any(path: &Path, kind: FileKind, bytes: &[u8]) -> Result<Self> {
         let damaged = |what: &'static str| Error::corruption(path, 0, what);
         let covered = bytes.get(..CHECKSUM_OFFSET).ok_or_else(|| damaged("file shorter than its header"))?;
         let mut fields = Fields::new(bytes);
@@ -146,7 +155,7 @@ impl FileHeader {
         }
         let version = fields.u32().map_err(cut)?;
         let key = KeyId(fields.u32().map_err(cut)?);
-        let found_store = StoreId(fields.array().map_err(cut)?);
+        let store = StoreId(fields.array().map_err(cut)?);
         let salt = fields.array().map_err(cut)?;
         let number = fields.u64().map_err(cut)?;
         let companion = CompanionId(fields.array().map_err(cut)?);
@@ -165,10 +174,7 @@ impl FileHeader {
         if flags != FLAGS_NONE {
             return Err(Error::incompatible(path, "header flags", FLAGS_NONE, flags));
         }
-        if found_store != store.id {
-            return Err(Corruption::new(path, 16, "file of another store").with_values(store.id, found_store).into());
-        }
-        Ok(Self { kind, store: found_store, key, salt, number, companion, details })
+        Ok(Self { kind, store, key, salt, number, companion, details })
     }
 
     /// Refuses a file that carries another number than its name, or belongs to another life of its segment.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use base::sync::{Arc, Mutex};
-use base::{Corruption, SegmentId, ValueLogHead};
+use base::{Corruption, SegmentId, StoreId, ValueLogHead};
 use vfs::{ReadFile, Vfs};
 
 use crate::append::Writer;
@@ -21,7 +21,7 @@ use crate::beside::Beside;
 use crate::copied::{self, SealedLater};
 use crate::dead_set::{self, DeadSet};
 use crate::file_name::{FileName, manifest_path, segment_path};
-use crate::header::{HEADER_LEN, HEADER_LEN_U64};
+use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64};
 use crate::log::{Failure, Lease, PackedHead};
 use crate::manifest::{Manifest, SealedSegment};
 use crate::map::SegmentMap;
@@ -81,6 +81,22 @@ impl ValueLog {
         })?;
         log.beside = beside;
         Ok((log, found))
+    }
+
+    /// The store whose value log lies in `dir`, by its manifest's header; `None` where no file of a value log is there, nor
+    /// perhaps the folder.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`] and [`Error::Incompatible`] where a value log is there, and [`open`](Self::open) would not find
+    /// its manifest, or could not read that; [`Error::Vfs`] where the system failed.
+    pub fn owner(vfs: &dyn Vfs, dir: &Path) -> Result<Option<StoreId>> {
+        let path = manifest_path(dir);
+        let file = match vfs.open_read(&path) {
+            Err(error) if error.is_not_found() => return check_is_new(dir, &list(vfs, dir)?).map(|()| None),
+            other => other?,
+        };
+        let header = read_header(&*file, file.len()?)?;
+        FileHeader::decode_of_any(&path, FileKind::Manifest, &header).map(|header| Some(header.store))
     }
 
     fn open_files(
@@ -157,9 +173,9 @@ fn create_manifest(
     files: &[(FileName, PathBuf)],
     input: RecoveryInput<'_>,
 ) -> Result<Manifest> {
-    let is_new = files.iter().all(|(name, _)| *name == FileName::Temporary);
-    if !is_new || input.must_exist || input.synced.offset > 0 {
-        return Err(Error::corruption(&manifest_path(dir), 0, "missing value-log manifest"));
+    check_is_new(dir, files)?;
+    if input.must_exist || input.synced.offset > 0 {
+        return Err(missing_manifest(dir));
     }
     let mut manifest = Manifest::empty();
     if !options.read_only {
@@ -167,6 +183,16 @@ fn create_manifest(
         manifest.write(vfs, dir, options.of_store())?;
     }
     Ok(manifest)
+}
+
+/// Refuses a folder with files of a log.
+fn check_is_new(dir: &Path, files: &[(FileName, PathBuf)]) -> Result<()> {
+    let is_new = files.iter().all(|(name, _)| *name == FileName::Temporary);
+    if is_new { Ok(()) } else { Err(missing_manifest(dir)) }
+}
+
+fn missing_manifest(dir: &Path) -> Error {
+    Error::corruption(&manifest_path(dir), 0, "missing value-log manifest")
 }
 
 /// What no manifest lists.

@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use base::{SegmentId, ValueLogHead, ValuePointer};
@@ -244,6 +245,26 @@ fn a_log_that_lost_its_manifest_is_not_taken_for_a_new_one() {
         assert_eq!(corruption(begin_with(&empty, written(), input).unwrap_err()).path, path("VLOG-MANIFEST"));
     }
     assert_eq!(empty.files().len(), 0);
+}
+
+#[test]
+fn a_folder_tells_whose_log_it_holds() {
+    let owner = |fs: &MemFs| ValueLog::owner(fs, Path::new(DIR));
+    let empty = MemFs::new(1);
+    assert_eq!(owner(&empty).unwrap(), None, "no folder");
+    vfs::Vfs::create_dir_all(&empty, Path::new(DIR)).unwrap();
+    empty.write(&path("VLOG-MANIFEST.tmp"), b"unfinished").unwrap();
+    empty.write(&path("notes.txt"), b"mine").unwrap();
+    assert_eq!(owner(&empty).unwrap(), None);
+    let (fs, _) = one_open_segment();
+    assert_eq!(owner(&fs).unwrap(), Some(written().store));
+    let whole = fs.read(&path("VLOG-MANIFEST")).unwrap();
+    for len in 0..112 {
+        fs.write(&path("VLOG-MANIFEST"), &whole[..len]).unwrap();
+        assert_eq!(corruption(owner(&fs).unwrap_err()).path, path("VLOG-MANIFEST"));
+    }
+    vfs::Vfs::remove_file(&fs, &path("VLOG-MANIFEST")).unwrap();
+    assert_eq!(corruption(owner(&fs).unwrap_err()).what, "missing value-log manifest");
 }
 
 #[test]

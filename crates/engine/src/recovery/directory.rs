@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use base::Corruption;
+use base::{Corruption, StoreId};
 use encryption::KEY_REGISTRY;
 use lsm_levels::CURRENT_HEAD;
 use vfs::{FileKind, FileLock, LockKind, MountKind, Vfs};
+use vlog::ValueLog;
 
 use crate::files::StoreFiles;
 use crate::options::Options;
@@ -34,14 +35,48 @@ pub(super) fn prepare(
     }
     refuse_foreign(vfs, files, access, options.create_if_missing)?;
     let mut locks = vec![lock(options, &files.lock(), access)?];
+    let is_new = vfs.metadata(&files.current())?.is_none();
+    if !is_new && options.value_dir.is_some() && vfs.metadata(&files.value_dir)?.is_none() {
+        return Err(values_elsewhere(files, None, "no such folder"));
+    }
     if files.has_own_value_dir() {
         if access == Access::ReadWrite {
             vfs.create_dir_all(&files.value_dir)?;
         }
-        locks.push(lock(options, &files.value_lock(), access)?);
+        // A reader makes none: the store's own lock keeps its writer out, and no other store's may write there.
+        if access == Access::ReadWrite || vfs.metadata(&files.value_lock())?.is_some() {
+            locks.push(lock(options, &files.value_lock(), access)?);
+        }
+        if is_new && let Some(owner) = ValueLog::owner(vfs, &files.value_dir)? {
+            return Err(values_elsewhere(files, None, &format!("those of store {owner}")));
+        }
     }
     warn_of_network(vfs, files, report)?;
     Ok(locks)
+}
+
+/// Refuses a folder that is not that of the store's values, instead of beginning a value log there. Where the folder was given,
+/// that is what is wrong; where it is the store's own, its files are lost, unless there always was another.
+pub(super) fn check_values(options: &Options, files: &StoreFiles, store: StoreId, must_exist: bool) -> Result<()> {
+    let owner = ValueLog::owner(&*options.vfs, &files.value_dir)?;
+    let is_given = options.value_dir.is_some();
+    match owner {
+        Some(owner) if owner != store && is_given => {
+            Err(values_elsewhere(files, Some(store), &format!("those of store {owner}")))
+        }
+        None if must_exist && is_given => Err(values_elsewhere(files, Some(store), "no value log")),
+        None if must_exist => {
+            let what = format!("missing value log of store {store}; one with a folder of its own is opened with that");
+            Err(Corruption::new(vlog::manifest_path(&files.value_dir), 0, what).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn values_elsewhere(files: &StoreFiles, store: Option<StoreId>, found: &str) -> Error {
+    let id = store.map_or_else(String::new, |store| format!(", which is store {store}"));
+    let expected = format!("those of {}{id}", files.dir.display());
+    Error::incompatible(&files.value_dir, "not the folder of this store's values", expected, found)
 }
 
 fn warn_of_network(vfs: &dyn Vfs, files: &StoreFiles, report: &mut RecoveryReport) -> Result<()> {

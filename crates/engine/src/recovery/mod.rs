@@ -176,6 +176,7 @@ impl Opening {
             // It is durable before the first log is begun.
             must_exist: logs.is_any() || manifest.is_some_and(|manifest| manifest.last_version > 0),
         };
+        directory::check_values(&self.options, &self.files, store, input.must_exist)?;
         let vfs = Arc::clone(&self.options.vfs);
         let (value_log, recovery) = ValueLog::open(vfs, &self.files.value_dir, options, input)?;
         for tail in recovery.torn_tails {
