@@ -15,6 +15,10 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, value_name = "F")]
     pub(crate) key_file: Option<PathBuf>,
 
+    /// The folder of a store's large values, if it is not in the store's own
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) value_dir: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -18,38 +18,49 @@ const BATCH_BYTES: u64 = 4 << 20;
 /// Longest value of a store in bytes.
 pub(crate) const VALUE_LEN_MAX: u64 = (4 << 30) - (128 << 10);
 
-/// Opens stores, with the master key in a file where one was named.
+/// Opens stores, with the master key in a file where one was named, and large values in a folder that was.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Opener {
     pub(crate) key_file: Option<PathBuf>,
+    pub(crate) value_dir: Option<PathBuf>,
 }
 
 impl Opener {
     /// A store that is there, for reading only.
     pub(crate) fn for_reading(&self, path: &Path) -> Result<Db, Failure> {
         must_exist(path)?;
-        opened(self.with_key(Options::new())?.open_read_only(path))
+        opened(self.complete(Options::new())?.open_read_only(path))
     }
 
     /// A store for reading and writing, made if it is not there.
     pub(crate) fn or_create(&self, path: &Path, options: Options) -> Result<Db, Failure> {
-        opened(self.with_key(options)?.open(path))
+        opened(self.complete(options)?.open(path))
     }
 
     /// A store that is there, for reading and writing.
     pub(crate) fn existing(&self, path: &Path) -> Result<Db, Failure> {
         must_exist(path)?;
-        opened(self.with_key(Options::new().create_if_missing(false))?.open(path))
+        opened(self.complete(Options::new().create_if_missing(false))?.open(path))
     }
 
     /// As [`existing`](Self::existing), but garbage is collected only where the command does it.
     pub(crate) fn existing_uncollected(&self, path: &Path) -> Result<Db, Failure> {
         must_exist(path)?;
         let options = Options::new().create_if_missing(false).gc(GcPolicy::Manual);
-        opened(self.with_key(options)?.open(path))
+        opened(self.complete(options)?.open(path))
     }
 
-    fn with_key(&self, options: Options) -> Result<Options, Failure> {
+    /// Refuses a folder that is, holds or is in the store's, or that of its values: one's files would be taken for the other's.
+    pub(crate) fn must_be_apart(&self, store: &Path, folder: &Path) -> Result<(), Failure> {
+        must_be_apart("store", store, folder)?;
+        self.value_dir.as_ref().map_or(Ok(()), |values| must_be_apart("folder of values", values, folder))
+    }
+
+    fn complete(&self, options: Options) -> Result<Options, Failure> {
+        let options = match &self.value_dir {
+            Some(dir) => options.value_dir(dir),
+            None => options,
+        };
         match &self.key_file {
             Some(file) => Ok(options.encryption(key_file(file)?)),
             None => Ok(options),
@@ -96,12 +107,11 @@ pub(crate) fn read_value(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(value)
 }
 
-/// Refuses a folder that is, holds or is in the store's: one's files would be taken for the other's.
-pub(crate) fn must_be_apart(store: &Path, folder: &Path) -> Result<(), Failure> {
-    let (store_path, folder_path) = (resolved(store)?, resolved(folder)?);
-    if store_path.starts_with(&folder_path) || folder_path.starts_with(&store_path) {
-        let (store, folder) = (store.display(), folder.display());
-        return Err(Failure::usage(format!("the store {store} and the folder {folder} lie in one another")));
+fn must_be_apart(what: &str, ours: &Path, folder: &Path) -> Result<(), Failure> {
+    let (our_path, folder_path) = (resolved(ours)?, resolved(folder)?);
+    if our_path.starts_with(&folder_path) || folder_path.starts_with(&our_path) {
+        let (ours, folder) = (ours.display(), folder.display());
+        return Err(Failure::usage(format!("the {what} {ours} and the folder {folder} lie in one another")));
     }
     Ok(())
 }

@@ -15,15 +15,15 @@ use crate::left_out::LeftOut;
 use crate::marker::Marker;
 use crate::output::{Output, Refusal};
 use crate::progress::Progress;
-use crate::store::{Opener, must_be_apart};
+use crate::store::Opener;
 
 pub(crate) fn run(arguments: &Export, opener: &Opener) -> Result<Code, Failure> {
     let started = Instant::now();
-    must_be_apart(&arguments.store, &arguments.dir)?;
+    opener.must_be_apart(&arguments.store, &arguments.dir)?;
     let db = opener.for_reading(&arguments.store)?;
     let output = Output::create(&arguments.dir).map_err(|error| Failure::file(&arguments.dir, &error))?;
     // Now that it is there for sure, and before anything is written to it.
-    must_be_apart(&arguments.store, &arguments.dir)?;
+    opener.must_be_apart(&arguments.store, &arguments.dir)?;
     let names = arguments.escape.then(FileNames::default);
     let mut work = Work { output, names, list: None, left_out: LeftOut::default(), written: 0, bytes: 0 };
     let exported = work.export(&db, arguments);

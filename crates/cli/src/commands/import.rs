@@ -14,7 +14,7 @@ use crate::left_out::LeftOut;
 use crate::lines::{Format, Lines};
 use crate::marker::Marker;
 use crate::progress::Progress;
-use crate::store::{BatchWriter, Opener, VALUE_LEN_MAX, must_be_apart};
+use crate::store::{BatchWriter, Opener, VALUE_LEN_MAX};
 use crate::walk::{Found, Walk};
 
 const READ_BUFFER_BYTES: usize = 1 << 20;
@@ -24,7 +24,7 @@ const ZSTD_LEVEL: i32 = 3;
 
 pub(crate) fn run(arguments: &Import, opener: &Opener) -> Result<Code, Failure> {
     let started = Instant::now();
-    let source = Source::open(arguments)?;
+    let source = Source::open(arguments, opener)?;
     let mut options = Options::new();
     if let Some(codec) = arguments.compression {
         options = options.compression(compression(codec));
@@ -67,9 +67,9 @@ enum Source {
 }
 
 impl Source {
-    fn open(arguments: &Import) -> Result<Self, Failure> {
+    fn open(arguments: &Import, opener: &Opener) -> Result<Self, Failure> {
         if let Some(dir) = &arguments.dir {
-            must_be_apart(&arguments.store, dir)?;
+            opener.must_be_apart(&arguments.store, dir)?;
             return Walk::new(dir).map(Self::Folder).map_err(|error| Failure::file(dir, &error));
         }
         let (path, format) = match (&arguments.tsv, &arguments.jsonl) {

@@ -17,7 +17,7 @@ use crate::store::Opener;
 
 /// Runs a command and says how to end.
 pub(crate) fn run(arguments: Arguments) -> Result<Code, Failure> {
-    let opener = Opener { key_file: arguments.key_file };
+    let opener = Opener { key_file: arguments.key_file, value_dir: arguments.value_dir };
     match arguments.command {
         Command::Import(arguments) => import::run(&arguments, &opener),
         Command::Export(arguments) => export::run(&arguments, &opener),
@@ -34,6 +34,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Bench(_) if opener.key_file.is_some() => {
             Err(Failure::usage("bench makes stores of its own, which are not encrypted: it takes no --key-file"))
         }
+        Command::Bench(_) | Command::Bitcask { .. } if opener.value_dir.is_some() => Err(Failure::usage(
+            "bench makes stores of its own, and a Bitcask store has one folder: they take no --value-dir",
+        )),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Bitcask { command } => bitcask::run(&command),
     }

@@ -22,3 +22,4 @@ mod points;
 mod progress;
 mod refusals;
 mod tree;
+mod value_dir;
