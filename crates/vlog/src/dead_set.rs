@@ -54,6 +54,11 @@ impl DeadSet {
         &self.offsets
     }
 
+    /// Memory that it takes.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        size_of_val(self.offsets.as_slice()) as u64
+    }
+
     /// A set of records given by offset and length, ascending by offset.
     pub(crate) fn of(records: impl Iterator<Item = (u32, u32)>) -> Self {
         let mut set = Self::default();
@@ -136,7 +141,7 @@ impl DeadSet {
             varint::push(u64::from(offset - last), &mut body);
             last = *offset;
         }
-        whole_file::replace(vfs, &dead_path(dir, of.id), &header, cipher.as_ref(), &body)
+        whole_file::replace(vfs, &dead_path(dir, of.id), store, &header, cipher.as_ref(), &body)
     }
 
     fn decode(header: &FileHeader, body: &[u8]) -> std::result::Result<Self, base::DecodeError> {

@@ -33,7 +33,7 @@ pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, store: Store<'_>, ticket: u64, de
         varint::push(u64::from(pointer.len), &mut body);
         last = pointer.segment.0;
     }
-    whole_file::replace(vfs, &deaths_path(dir, ticket), &header, cipher.as_ref(), &body)
+    whole_file::replace(vfs, &deaths_path(dir, ticket), store, &header, cipher.as_ref(), &body)
 }
 
 /// Adds the list of a ticket, which must be there, to `dead`.

@@ -15,7 +15,7 @@ use crate::file_name::deaths_path;
 use crate::{Error, Result, Segment, ValueLog, whole_file};
 
 /// Position and length of each record that dies, by the segment that holds it.
-type DeathsBySegment = BTreeMap<SegmentId, Vec<(u32, u32)>>;
+pub(crate) type DeathsBySegment = BTreeMap<SegmentId, Vec<(u32, u32)>>;
 
 /// Records that no log's entry pointed to after a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,58 +63,6 @@ impl ValueLog {
         self.check_writable()?;
         let live_tickets = self.dying.lock();
         self.apply_lists(tickets, &live_tickets)
-    }
-
-    /// As [`apply_deaths`](Self::apply_deaths), but in memory: cheap, and at once counted, read by collections and seen by
-    /// [`dead_set`](Self::dead_set). The tickets stay live until [`settle_deaths`](Self::settle_deaths) has made it durable:
-    /// after a crash the next open applies them again.
-    ///
-    /// # Errors
-    /// [`Error::Corruption`] where a list or a dead set is missing or damaged, [`Error::Vfs`] where the system could not
-    /// read; deaths in other segments are noted all the same, and it may be tried again.
-    pub fn note_deaths(&self, tickets: &[u64]) -> Result<()> {
-        self.check_writable()?;
-        let live_tickets = self.dying.lock();
-        self.settle_doubtful()?;
-        let dead = self.read_lists(tickets, &live_tickets)?;
-        let set = self.segments();
-        let mut outcome = Ok(());
-        for (id, records) in self.places_of(&dead)? {
-            let Some(segment) = set.segment(id) else { continue };
-            match self.load_dead_set(segment) {
-                Ok(mut dead) => {
-                    if dead.add(&records) > 0 {
-                        segment.tally().note_dead(&dead);
-                        self.unsettled.lock().insert(id, dead);
-                    }
-                }
-                Err(error) => outcome = outcome.and(Err(error)),
-            }
-        }
-        outcome
-    }
-
-    /// Makes durable what was noted. Each segment's set is written once, however many tickets that were; those of segments
-    /// that were collected meanwhile need not be written at all.
-    ///
-    /// # Errors
-    /// [`Error::Vfs`] where the system could not write; it may be tried again.
-    pub fn settle_deaths(&self) -> Result<()> {
-        self.check_writable()?;
-        let _live_tickets = self.dying.lock();
-        self.settle_noted()
-    }
-
-    /// Segments of which deaths are noted that [`settle_deaths`](Self::settle_deaths) has yet to write.
-    #[must_use]
-    pub fn unsettled_segments(&self) -> usize {
-        self.unsettled.lock().len()
-    }
-
-    /// The caller holds the lock of `dying`.
-    fn settle_noted(&self) -> Result<()> {
-        let noted = self.unsettled.lock().keys().map(|id| (*id, Vec::new())).collect();
-        self.kill(noted)
     }
 
     /// Removes the lists of these tickets, which nothing names any more. A list that comes back after a power loss is
@@ -247,7 +195,7 @@ impl ValueLog {
         self.kill(self.places_of(&dead)?)
     }
 
-    fn read_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<Vec<ValuePointer>> {
+    pub(crate) fn read_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<Vec<ValuePointer>> {
         let mut dead = Vec::new();
         for ticket in tickets {
             death_list::read(&*self.vfs, &self.dir, self.options.of_store(), *ticket, &mut dead)?;
@@ -257,7 +205,7 @@ impl ValueLog {
 
     /// Where the records of pointers stand now. One whose segment is gone, or that its new segment does not hold, was
     /// dead already when it was collected; one behind the end of a segment was lost with its tail.
-    fn places_of(&self, dead: &[ValuePointer]) -> Result<DeathsBySegment> {
+    pub(crate) fn places_of(&self, dead: &[ValuePointer]) -> Result<DeathsBySegment> {
         let set = self.segments();
         let mut deaths = DeathsBySegment::new();
         for pointer in dead {
@@ -273,10 +221,11 @@ impl ValueLog {
     }
 
     /// Adds to the dead sets, durably. The caller holds the lock of `dying`.
-    fn kill(&self, deaths: DeathsBySegment) -> Result<()> {
+    pub(crate) fn kill(&self, deaths: DeathsBySegment) -> Result<()> {
         self.settle_doubtful()?;
         let set = self.segments();
         let mut dead_sets: Vec<(&Segment, DeadSet)> = Vec::new();
+        let mut bytes = 0;
         let is_noted = |id: &SegmentId| self.unsettled.lock().contains_key(id);
         for (id, records) in deaths.iter().filter(|(id, records)| !records.is_empty() || is_noted(id)) {
             let Some(segment) = set.segment(*id) else { continue };
@@ -286,17 +235,27 @@ impl ValueLog {
             if dead.add(records) > 0 || is_noted(id) || dead.records() != known {
                 dead.write(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
             }
+            bytes += dead.used_bytes();
             dead_sets.push((segment, dead));
+            if bytes > self.options.unsettled_bytes_max {
+                self.make_durable(&std::mem::take(&mut dead_sets))?;
+                bytes = 0;
+            }
         }
+        self.make_durable(&dead_sets)
+    }
+
+    /// Makes dead sets that were written stand.
+    fn make_durable(&self, dead_sets: &[(&Segment, DeadSet)]) -> Result<()> {
         if dead_sets.is_empty() {
             return Ok(());
         }
         // Also where all were dead already: a run that was killed before its sync may have written that.
         self.vfs.sync_dir(&self.dir)?;
-        for (segment, dead) in &dead_sets {
+        for (segment, dead) in dead_sets {
             segment.tally().note_dead_set(dead);
         }
-        self.note_first_dead_sets(&dead_sets)?;
+        self.note_first_dead_sets(dead_sets)?;
         self.unsettled.lock().retain(|id, _| !dead_sets.iter().any(|(segment, _)| segment.id() == *id));
         Ok(())
     }

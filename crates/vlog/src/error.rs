@@ -60,6 +60,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file would be longer than one that is read whole may be. It was not written.
+    #[error("{}: {bytes} bytes are too long for a file that is read whole, which has at most {bytes_max}", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// What it would have.
+        bytes: u64,
+        /// What it may have.
+        bytes_max: u64,
+    },
     /// All segment ids have been used; they are never reused.
     #[error("{}: no segment ids are left", dir.display())]
     IdsExhausted {

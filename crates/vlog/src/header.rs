@@ -34,11 +34,13 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 const FLAGS_NONE: u32 = 0;
 const CHECKSUM_OFFSET: usize = HEADER_LEN - 4;
 
-/// The store that files belong to, and the keys that they are encrypted with, if they are.
+/// The store that files belong to, the keys that they are encrypted with, if they are, and how long one that is read whole may
+/// be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Store<'a> {
     pub(crate) id: StoreId,
     pub(crate) keys: Option<&'a Keyring>,
+    pub(crate) whole_bytes_max: u64,
 }
 
 /// Sixteen random bytes drawn when a segment is made, by which its hint file, dead set and map are known to be its

@@ -33,7 +33,7 @@ use crate::manifest::OwnerTotals;
 use crate::record::{ORIGIN_LEN, Origin, record_len};
 use crate::scan::Entry;
 use crate::segment_header::{Content, SegmentHeader};
-use crate::whole_file::{READ_LEN_MAX, create_afresh};
+use crate::whole_file::{WHOLE_BYTES_MAX, create_afresh};
 use crate::{Error, Result};
 
 /// A chunk is closed once its payload has this many bytes.
@@ -250,7 +250,7 @@ impl HintReader {
         let records = fields.u32().map_err(|error| error.at(self.path.clone(), start))?;
         let payload_len = fields.u32().map_err(|error| error.at(self.path.clone(), start))? as usize;
         // The last one is as long as there are owners.
-        let longest = if records > 0 { CHUNK_PAYLOAD_BYTES_MAX as u64 } else { READ_LEN_MAX };
+        let longest = if records > 0 { CHUNK_PAYLOAD_BYTES_MAX as u64 } else { WHOLE_BYTES_MAX };
         if payload_len as u64 > left - overhead || payload_len as u64 > longest {
             return Err(self.wrong("length of a chunk"));
         }

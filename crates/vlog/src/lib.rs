@@ -19,6 +19,7 @@ mod hint;
 mod log;
 mod manifest;
 mod map;
+mod noted;
 mod options;
 mod read_ahead;
 mod record;

@@ -100,7 +100,7 @@ impl Manifest {
     pub(crate) fn write(&mut self, vfs: &dyn Vfs, dir: &Path, store: Store<'_>) -> Result<()> {
         self.generation += 1;
         let (header, cipher) = FileHeader::salted(vfs, FileKind::Manifest, store, self.generation)?;
-        whole_file::replace(vfs, &manifest_path(dir), &header, cipher.as_ref(), &self.encode_body())?;
+        whole_file::replace(vfs, &manifest_path(dir), store, &header, cipher.as_ref(), &self.encode_body())?;
         Ok(vfs.sync_dir(dir)?)
     }
 

@@ -24,7 +24,7 @@ use crate::file_name::map_path;
 use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64, Store};
 use crate::record::Origin;
 use crate::segment_header::SegmentHeader;
-use crate::whole_file::{self, READ_LEN_MAX};
+use crate::whole_file;
 use crate::{Error, IoMode, Result};
 
 const GROUP_LEN: usize = 8;
@@ -68,7 +68,7 @@ impl MapWriter {
             body.extend_from_slice(&before.to_le_bytes());
         }
         self.offsets.iter().chain(&self.positions).for_each(|word| body.extend_from_slice(&word.to_le_bytes()));
-        whole_file::replace(vfs, &map_path(dir, of.id), &header, cipher.as_ref(), &body)
+        whole_file::replace(vfs, &map_path(dir, of.id), store, &header, cipher.as_ref(), &body)
     }
 }
 
@@ -99,8 +99,9 @@ impl SegmentMap {
             other => other?,
         };
         let found = file.len()?;
-        if found > READ_LEN_MAX {
-            return Err(Corruption::new(path, HEADER_LEN_U64, "file too long").with_values(READ_LEN_MAX, found).into());
+        let bytes_max = store.whole_bytes_max;
+        if found > bytes_max {
+            return Err(Corruption::new(path, HEADER_LEN_U64, "file too long").with_values(bytes_max, found).into());
         }
         let mut head = vec![0; HEADER_LEN.min(usize::try_from(found).unwrap_or(HEADER_LEN))];
         file.read_exact_at(&mut head, 0)?;

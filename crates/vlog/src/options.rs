@@ -7,6 +7,7 @@ use encryption::Keyring;
 use vfs::AppendMode;
 
 use crate::header::Store;
+use crate::whole_file::WHOLE_BYTES_MAX;
 use crate::{Error, Result};
 
 /// Where reads of values get their bytes.
@@ -42,6 +43,11 @@ pub struct Options {
     pub read_only: bool,
     /// The keys of encrypted files; what is written is encrypted if there are any (default none).
     pub keys: Option<Arc<Keyring>>,
+    /// Bytes of dead sets that are kept until they are settled: with more they are settled at once (default 16 MiB).
+    pub unsettled_bytes_max: u64,
+    /// Bytes of the longest file that is written or read whole: a death list, dead set, map or manifest (default 1 GiB, which
+    /// is also the most). One that would be longer is refused before it is written.
+    pub whole_bytes_max: u64,
     /// Whether the log is all there is (default false): no other one tells how far it goes. It then ends before the first gap
     /// that a crash has left between its segments, and a folder that was copied while it was appended to opens as a prefix.
     pub stands_alone: bool,
@@ -61,12 +67,14 @@ impl Options {
             verify: true,
             read_only: false,
             keys: None,
+            unsettled_bytes_max: 16 << 20,
+            whole_bytes_max: WHOLE_BYTES_MAX,
             stands_alone: false,
         }
     }
 
     pub(crate) fn of_store(&self) -> Store<'_> {
-        Store { id: self.store, keys: self.keys.as_deref() }
+        Store { id: self.store, keys: self.keys.as_deref(), whole_bytes_max: self.whole_bytes_max }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -75,6 +83,9 @@ impl Options {
         }
         if self.segment_entries == 0 {
             return Err(Error::InvalidArgument("segment_entries must be at least 1"));
+        }
+        if self.whole_bytes_max > WHOLE_BYTES_MAX {
+            return Err(Error::InvalidArgument("whole_bytes_max must be at most 1 GiB"));
         }
         if matches!(self.mode, AppendMode::Buffered(_)) {
             return Err(Error::InvalidArgument("a value log cannot be appended to through a buffer"));

@@ -19,7 +19,7 @@ use crate::scan::{Entry, RecordScanner};
 use crate::segment_header::{Content, SegmentHeader};
 use crate::{CompanionId, Error, Result, whole_file};
 
-const STORE: Store<'static> = Store { id: StoreId([5; 16]), keys: None };
+const STORE: Store<'static> = Store { id: StoreId([5; 16]), keys: None, whole_bytes_max: whole_file::WHOLE_BYTES_MAX };
 
 fn dir() -> &'static Path {
     Path::new("vlog")
@@ -35,7 +35,7 @@ fn with_body(kind: FileKind, path: &Path, number: u64, details: [u8; 16], body: 
     let fs = MemFs::new(1);
     fs.create_dir_all(dir()).unwrap();
     let header = FileHeader { details, ..FileHeader::salted(&fs, kind, STORE, number).unwrap().0 };
-    whole_file::replace(&fs, path, &header, None, body).unwrap();
+    whole_file::replace(&fs, path, STORE, &header, None, body).unwrap();
     fs
 }
 

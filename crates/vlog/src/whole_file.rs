@@ -19,18 +19,25 @@ use crate::{Error, Result};
 
 const CHECKSUM_LEN: usize = 4;
 
-/// Longest file or part of one that is read in one piece, in bytes: far above what a log of 2^32 segments comes to in
-/// practice, and a bound on what a damaged length can make us allocate.
-pub(crate) const READ_LEN_MAX: u64 = 1 << 30;
+/// Longest file or part of one that is written or read in one piece, in bytes: far above what a log of 2^32 segments comes to
+/// in practice, and a bound on what a damaged length can make us allocate.
+pub(crate) const WHOLE_BYTES_MAX: u64 = 1 << 30;
 
-/// Writes a file under a temporary name, syncs it and gives it its own name. The caller syncs the folder.
+/// Writes a file under a temporary name, syncs it and gives it its own name. The caller syncs the folder. One that could not be
+/// read is refused.
 pub(crate) fn replace(
     vfs: &dyn Vfs,
     path: &Path,
+    store: Store<'_>,
     header: &FileHeader,
     cipher: Option<&FileCipher>,
     body: &[u8],
 ) -> Result<()> {
+    let around = HEADER_LEN + cipher.map_or(0, |_| TAG_LEN) + CHECKSUM_LEN;
+    let (len, bytes_max) = (body.len() as u64 + around as u64, store.whole_bytes_max);
+    if len > bytes_max {
+        return Err(Error::TooLong { path: path.to_owned(), bytes: len, bytes_max });
+    }
     let mut bytes = header.encode();
     bytes.extend_from_slice(body);
     if let (Some(cipher), Some((header, text))) = (cipher, bytes.split_first_chunk_mut::<HEADER_LEN>()) {
@@ -77,8 +84,9 @@ pub(crate) fn read(
     file.read_exact_at(&mut head, 0)?;
     // Before anything is allocated for a body: a foreign file may be of any length.
     let header = FileHeader::decode(path, kind, store, &head)?;
-    if len > READ_LEN_MAX {
-        return Err(Corruption::new(path, HEADER_LEN_U64, "file too long").with_values(READ_LEN_MAX, len).into());
+    let bytes_max = store.whole_bytes_max;
+    if len > bytes_max {
+        return Err(Corruption::new(path, HEADER_LEN_U64, "file too long").with_values(bytes_max, len).into());
     }
     let mut body = vec![0; (len - header_len) as usize];
     file.read_exact_at(&mut body, header_len)?;

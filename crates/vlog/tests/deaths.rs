@@ -123,6 +123,65 @@ fn noted_deaths_count_at_once_and_are_written_once_when_they_are_settled() {
     assert!(!names(&fs).contains(&"000001.dead".to_owned()), "nothing was left to settle");
 }
 
+/// Ten segments of which half dies: that is 40 bytes of memory each.
+#[test]
+fn noted_deaths_are_settled_before_they_take_more_memory_than_they_may() {
+    let half = |all: &[ValuePointer]| all.iter().copied().step_by(2).collect::<Vec<_>>();
+    let dead_sets = |log: &ValueLog| (1..=10).map(|id| log.dead_set(SegmentId(id)).unwrap()).collect::<Vec<_>>();
+    let make = |unsettled_bytes_max| {
+        let fs = MemFs::new(1);
+        let log = open(&fs, Options { segment_entries: 20, unsettled_bytes_max, ..written() });
+        let all = pointers(&log, 200);
+        log.seal_all().unwrap();
+        log.prepare_deaths(1, &half(&all)).unwrap();
+        (fs, log)
+    };
+    let written_sets = |fs: &MemFs| names(fs).iter().filter(|name| name.ends_with(".dead")).count();
+    let (roomy_fs, roomy) = make(1 << 20);
+    roomy.note_deaths(&[1]).unwrap();
+    assert_eq!((roomy.unsettled_segments(), written_sets(&roomy_fs)), (10, 0));
+    let (fs, log) = make(100);
+    log.note_deaths(&[1]).unwrap();
+    assert_eq!((log.unsettled_segments(), written_sets(&fs)), (1, 9), "three at a time");
+    assert_eq!(dead_sets(&log), dead_sets(&roomy));
+    // Those of a list that is applied at once are durable just as soon.
+    let (fs, log) = make(100);
+    log.apply_deaths(&[1]).unwrap();
+    log.clear_deaths(&[1]).unwrap();
+    let again = open(&fs.crash_image(CrashMode::DropUnsynced, 1), written());
+    assert_eq!(dead_sets(&again), dead_sets(&roomy));
+}
+
+/// A list that was written could once be longer than one that is read: the store did not open any more.
+#[test]
+fn a_list_that_would_be_too_long_to_be_read_is_refused_and_leaves_nothing() {
+    for keys in [None, Some(support::keyring(1))] {
+        let fs = MemFs::new(1);
+        let options = || Options { whole_bytes_max: 400, keys: keys.clone(), ..written() };
+        let log = open(&fs, options());
+        let all = pointers(&log, 150);
+        let (mut written, mut refused) = (0, 0);
+        for count in 1..=all.len() {
+            let ticket = count as u64;
+            match log.prepare_deaths(ticket, &all[..count]) {
+                Ok(()) => written += 1,
+                Err(Error::TooLong { path, bytes, bytes_max: 400 }) => {
+                    assert!(path.ends_with(format!("{ticket:06}.deaths")) && bytes > 400);
+                    assert!(!names(&fs).iter().any(|name| name.starts_with(&format!("{ticket:06}.deaths"))));
+                    refused += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert!(written > 5 && refused > 5, "{written} written, {refused} refused");
+        let tickets: Vec<u64> = (1..=written).collect();
+        let input = RecoveryInput { live_tickets: &tickets, ..RecoveryInput::default() };
+        let (again, _) = begin_with(&fs, options(), input).unwrap();
+        again.finish_recovery().unwrap();
+        assert_eq!(again.dead_set(SegmentId(1)).unwrap().records(), written);
+    }
+}
+
 #[test]
 fn what_a_repair_revives_of_noted_deaths_lives_and_the_rest_stays_dead() {
     let fs = MemFs::new(1);
