@@ -50,7 +50,11 @@ impl Failure {
 
     /// A store that could not be opened. What the tool passes is in range, so an invalid argument is a wrong folder.
     pub(crate) fn at_open(error: engine::Error) -> Self {
+        let damaged = error.corruption().and_then(|corruption| corruption.path.extension());
         match error.kind() {
+            _ if damaged.is_some_and(|kind| kind == "dead" || kind == "deaths") => {
+                Self::new(Code::Corrupt, format!("{error}; `ratel vlog rebuild` makes anew what is known to be dead"))
+            }
             ErrorKind::InvalidArgument => Self::new(Code::Incompatible, error.to_string()),
             _ => error.into(),
         }

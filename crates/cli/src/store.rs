@@ -45,9 +45,17 @@ impl Opener {
 
     /// As [`existing`](Self::existing), but garbage is collected only where the command does it.
     pub(crate) fn existing_uncollected(&self, path: &Path) -> Result<Db, Failure> {
+        self.uncollected(path, Options::new())
+    }
+
+    /// The same where what is known to be dead may be damaged, as it is made anew.
+    pub(crate) fn for_rebuilding(&self, path: &Path) -> Result<Db, Failure> {
+        self.uncollected(path, Options::new().forget_damaged_deaths(true))
+    }
+
+    fn uncollected(&self, path: &Path, options: Options) -> Result<Db, Failure> {
         must_exist(path)?;
-        let options = Options::new().create_if_missing(false).gc(GcPolicy::Manual);
-        opened(self.complete(options)?.open(path))
+        opened(self.complete(options.create_if_missing(false).gc(GcPolicy::Manual))?.open(path))
     }
 
     /// Refuses a folder that is, holds or is in the store's, or that of its values: one's files would be taken for the other's.

@@ -210,7 +210,7 @@ impl Store {
     /// Has the value log count what tickets announced, in memory: writing its dead sets costs a sync for each segment, and
     /// those of segments that are soon collected need not be written at all. The tickets stay live until then.
     pub(crate) fn note_deaths(&self, tickets: &[u64]) -> Result<()> {
-        self.value_log.note_deaths(tickets)?;
+        self.pass_over_deaths(self.value_log.note_deaths(tickets)?);
         self.noted_tickets.lock().extend_from_slice(tickets);
         self.workers.wake_collector();
         self.workers.wake_flusher();

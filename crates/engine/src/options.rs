@@ -83,6 +83,7 @@ pub(crate) enum Background {
 /// | `verify_blocks` | on first read | |
 /// | `verify_values` | true | |
 /// | `recovery_mode` | `Default` | |
+/// | `forget_damaged_deaths` | false | |
 /// | `level_base_size` | 256 MiB | 64 KiB and up |
 /// | `level_multiplier` | 10 | 2 to 100 |
 /// | `table_size` | 32 MiB | 4 KiB to 1 GiB |
@@ -131,6 +132,7 @@ pub struct Options {
     pub(crate) data_key_lifetime: Duration,
     pub(crate) log_mode: AppendMode,
     pub(crate) value_dir: Option<PathBuf>,
+    pub(crate) forget_damaged_deaths: bool,
     pub(crate) create_if_missing: bool,
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -175,6 +177,7 @@ impl Default for Options {
             data_key_lifetime: encryption::DATA_KEY_LIFETIME,
             log_mode: AppendMode::Mapped,
             value_dir: None,
+            forget_damaged_deaths: false,
             create_if_missing: true,
             vfs: Arc::new(RealFs::new()),
             clock: Arc::new(SystemClock::new()),
@@ -274,6 +277,10 @@ impl Options {
         /// Age from which on a data key is followed by a new one, under which files are then encrypted. Looked at when the
         /// store is opened and before each flush. Badger: `EncryptionKeyRotationDuration`.
         data_key_lifetime: Duration;
+        /// Whether a store opens although the value log's account of what is dead is damaged or missing, in part: that counts as
+        /// empty then, until [`Gc::rebuild`](crate::Gc::rebuild), which is to follow, makes it anew. The recovery report
+        /// warns of what is forgotten.
+        forget_damaged_deaths: bool;
         /// Whether a store that is not there is made; if not, opening one is an error.
         create_if_missing: bool;
     }

@@ -17,6 +17,10 @@ use crate::{Error, Result, Segment, ValueLog, whole_file};
 /// Position and length of each record that dies, by the segment that holds it.
 pub(crate) type DeathsBySegment = BTreeMap<SegmentId, Vec<(u32, u32)>>;
 
+fn in_the_way(_: SegmentId, error: Error) -> Result<()> {
+    Err(error)
+}
+
 /// Records that no log's entry pointed to after a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnreferencedRecords {
@@ -89,7 +93,7 @@ impl ValueLog {
     pub fn mark_dead(&self, dead: &[ValuePointer]) -> Result<()> {
         self.check_writable()?;
         let _live_tickets = self.dying.lock();
-        self.kill(self.places_of(dead)?)
+        self.kill(self.places_of(dead, &mut in_the_way)?)
     }
 
     /// Takes records off the dead sets, durably: the repair of what no death can have said. Those that are not dead, or
@@ -102,7 +106,7 @@ impl ValueLog {
         let _live_tickets = self.dying.lock();
         self.settle_noted()?;
         let set = self.segments();
-        for (id, records) in self.places_of(alive)? {
+        for (id, records) in self.places_of(alive, &mut in_the_way)? {
             let Some(segment) = set.segment(id) else { continue };
             let mut dead = self.load_dead_set(segment)?;
             if dead.remove(&records) > 0 {
@@ -192,7 +196,7 @@ impl ValueLog {
     /// The caller holds the lock of `dying`.
     pub(crate) fn apply_lists(&self, tickets: &[u64], live_tickets: &BTreeSet<u64>) -> Result<()> {
         let dead = self.read_lists(tickets, live_tickets)?;
-        self.kill(self.places_of(&dead)?)
+        self.kill(self.places_of(&dead, &mut in_the_way)?)
     }
 
     pub(crate) fn read_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<Vec<ValuePointer>> {
@@ -204,13 +208,19 @@ impl ValueLog {
     }
 
     /// Where the records of pointers stand now. One whose segment is gone, or that its new segment does not hold, was
-    /// dead already when it was collected; one behind the end of a segment was lost with its tail.
-    pub(crate) fn places_of(&self, dead: &[ValuePointer]) -> Result<DeathsBySegment> {
+    /// dead already when it was collected; one behind the end of a segment was lost with its tail. What cannot be looked up is
+    /// left to `passes_over`.
+    pub(crate) fn places_of(
+        &self,
+        dead: &[ValuePointer],
+        passes_over: &mut dyn FnMut(SegmentId, Error) -> Result<()>,
+    ) -> Result<DeathsBySegment> {
         let set = self.segments();
         let mut deaths = DeathsBySegment::new();
         for pointer in dead {
             let Some(holder) = set.holder(pointer.segment) else { continue };
-            let Some(position) = holder.position_of(*pointer)? else { continue };
+            let found = holder.position_of(*pointer).or_else(|error| passes_over(holder.id(), error).map(|()| None))?;
+            let Some(position) = found else { continue };
             let len = pointer.len.saturating_add(holder.header().around_len());
             if u64::from(position) + u64::from(len) > holder.readable_bytes() {
                 continue;

@@ -46,6 +46,7 @@ pub use file_name::{dead_path, deaths_path, hint_path, manifest_path, map_path, 
 pub use header::{CompanionId, HEADER_LEN};
 pub use log::{SegmentStatistics, ValueLog};
 pub use manifest::OwnerTotals;
+pub use noted::DamagedDeaths;
 pub use options::{IoMode, Options, RecoveryInput};
 pub use read_ahead::ReadAhead;
 pub use record::{RECORD_OVERHEAD, record_len, value_len};

@@ -3,39 +3,104 @@
 //! What is noted takes no more memory than [`Options::unsettled_bytes_max`](crate::Options::unsettled_bytes_max) and one dead
 //! set: with more it is settled at once.
 
+use base::SegmentId;
+
 use crate::dead_set::DeadSet;
 use crate::deaths::DeathsBySegment;
-use crate::{Result, Segment, ValueLog};
+use crate::{Error, Result, Segment, ValueLog};
+
+/// Deaths that nobody can note or tell any more.
+#[derive(Debug)]
+pub struct DamagedDeaths {
+    /// In which segment, where it is not a list that is damaged.
+    pub segment: Option<SegmentId>,
+    /// The file, and what is wrong with it.
+    pub cause: Error,
+}
+
+/// Adds what is damaged; any other cause is an error.
+fn pass_over(segment: Option<SegmentId>, cause: Error, damaged: &mut Vec<DamagedDeaths>) -> Result<()> {
+    if !cause.is_corruption() {
+        return Err(cause);
+    }
+    // One segment is told once, however many of its records.
+    if segment.is_none() || damaged.iter().all(|other| other.segment != segment) {
+        damaged.push(DamagedDeaths { segment, cause });
+    }
+    Ok(())
+}
 
 impl ValueLog {
     /// As [`apply_deaths`](Self::apply_deaths), but in memory: cheap, and at once counted, read by collections and seen by
     /// [`dead_set`](Self::dead_set). The tickets stay live until [`settle_deaths`](Self::settle_deaths) has made it durable:
     /// after a crash the next open applies them again.
     ///
+    /// What is damaged is in nobody's way: deaths in all other segments are noted, and what is returned says in which they are
+    /// not. They leak until [`forget_damaged_deaths`](Self::forget_damaged_deaths).
+    ///
     /// # Errors
-    /// [`Error::Corruption`](crate::Error::Corruption) where a list or a dead set is missing or damaged,
-    /// [`Error::Vfs`](crate::Error::Vfs) where the system could not read; deaths in other segments are noted all the same,
-    /// and it may be tried again.
-    pub fn note_deaths(&self, tickets: &[u64]) -> Result<()> {
+    /// [`Error::Vfs`] where the system could not read, or write what was noted before; deaths in other
+    /// segments are noted all the same, and it may be tried again.
+    pub fn note_deaths(&self, tickets: &[u64]) -> Result<Vec<DamagedDeaths>> {
         self.check_writable()?;
-        let live_tickets = self.dying.lock();
+        let mut live_tickets = self.dying.lock();
         self.settle_doubtful()?;
-        let mut outcome = Ok(());
+        let (mut damaged, mut outcome) = (Vec::new(), Ok(()));
         for ticket in tickets {
-            let dead = self.read_lists(&[*ticket], &live_tickets)?;
-            for (id, records) in self.places_of(&dead)? {
+            let dead = match self.read_lists(&[*ticket], &live_tickets) {
+                Ok(dead) => dead,
+                Err(cause) => {
+                    let passed_over = pass_over(None, cause, &mut damaged);
+                    // Nobody can say what it announced.
+                    live_tickets.retain(|live| live != ticket || passed_over.is_err());
+                    outcome = outcome.and(passed_over);
+                    continue;
+                }
+            };
+            let places = self.places_of(&dead, &mut |segment, cause| pass_over(Some(segment), cause, &mut damaged))?;
+            for (id, records) in places {
                 let noted = self.segments().segment(id).map_or(Ok(()), |segment| self.note_in(segment, &records));
-                outcome = outcome.and(noted);
+                outcome = outcome.and(noted.or_else(|cause| pass_over(Some(id), cause, &mut damaged)));
             }
         }
-        outcome
+        outcome.map(|()| damaged)
+    }
+
+    /// Takes dead sets that are damaged or missing for empty from now on, and for written anew with what is dead by then once
+    /// that is settled; takes lists that are so off the live tickets. What leaked by that is for the caller to find. Says what
+    /// was damaged.
+    ///
+    /// # Errors
+    /// [`Error::Vfs`] where the system could not read.
+    pub fn forget_damaged_deaths(&self) -> Result<Vec<DamagedDeaths>> {
+        self.check_writable()?;
+        self.forget_damaged()
+    }
+
+    pub(crate) fn forget_damaged(&self) -> Result<Vec<DamagedDeaths>> {
+        let mut live_tickets = self.dying.lock();
+        let mut damaged = Vec::new();
+        for segment in self.segments().iter() {
+            if let Err(cause) = self.load_dead_set(segment) {
+                pass_over(Some(segment.id()), cause, &mut damaged)?;
+                segment.tally().note_dead(&DeadSet::default());
+                self.unsettled.lock().insert(segment.id(), DeadSet::default());
+            }
+        }
+        for ticket in live_tickets.clone() {
+            if let Err(cause) = self.read_lists(&[ticket], &live_tickets) {
+                pass_over(None, cause, &mut damaged)?;
+                live_tickets.remove(&ticket);
+            }
+        }
+        Ok(damaged)
     }
 
     /// Makes durable what was noted. Each segment's set is written once, however many tickets that were; those of segments
     /// that were collected meanwhile need not be written at all.
     ///
     /// # Errors
-    /// [`Error::Vfs`](crate::Error::Vfs) where the system could not write; it may be tried again.
+    /// [`Error::Vfs`] where the system could not write; it may be tried again.
     pub fn settle_deaths(&self) -> Result<()> {
         self.check_writable()?;
         let _live_tickets = self.dying.lock();

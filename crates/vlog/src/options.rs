@@ -43,6 +43,9 @@ pub struct Options {
     pub read_only: bool,
     /// The keys of encrypted files; what is written is encrypted if there are any (default none).
     pub keys: Option<Arc<Keyring>>,
+    /// Whether dead sets and death lists that are damaged or missing are taken for empty (default false), instead of keeping the
+    /// log from opening: for whoever knows from elsewhere what lives, and says then what is dead.
+    pub forget_damaged_deaths: bool,
     /// Bytes of dead sets that are kept until they are settled: with more they are settled at once (default 16 MiB).
     pub unsettled_bytes_max: u64,
     /// Bytes of the longest file that is written or read whole: a death list, dead set, map or manifest (default 1 GiB, which
@@ -67,6 +70,7 @@ impl Options {
             verify: true,
             read_only: false,
             keys: None,
+            forget_damaged_deaths: false,
             unsettled_bytes_max: 16 << 20,
             whole_bytes_max: WHOLE_BYTES_MAX,
             stands_alone: false,

@@ -41,6 +41,8 @@ pub struct VlogRecovery {
     pub unsealed_segments: usize,
     /// The records in them.
     pub unsealed_records: u64,
+    /// What is damaged and was taken for empty, as [`Options::forget_damaged_deaths`] says, each with its cause.
+    pub forgotten_deaths: Vec<String>,
 }
 
 /// An unsynced end of a segment that a crash cut.
@@ -152,6 +154,9 @@ impl ValueLog {
             recovered: Mutex::new(recovered),
         };
         log.synced.raise(input.synced);
+        if log.options.forget_damaged_deaths {
+            recovery.forgotten_deaths.extend(log.forget_damaged()?.iter().map(|damaged| damaged.cause.to_string()));
+        }
         Ok((log, recovery))
     }
 }
@@ -277,10 +282,15 @@ impl Opening<'_> {
     }
 
     fn note_dead_set(&self, header: &SegmentHeader, must_exist: bool, tally: &Tally) -> Result<()> {
-        match DeadSet::read(self.vfs, self.dir, self.options.of_store(), header)? {
-            Some(dead) => tally.note_dead_set(&dead),
-            None if must_exist => return Err(dead_set::missing(self.dir, header)),
-            None => {}
+        match DeadSet::read(self.vfs, self.dir, self.options.of_store(), header) {
+            Ok(Some(dead)) => tally.note_dead_set(&dead),
+            // Looked at again, and then forgotten.
+            Err(Error::Corruption(_)) | Ok(None) if self.options.forget_damaged_deaths => {
+                tally.has_dead_set.store(must_exist, Ordering::Release);
+            }
+            Ok(None) if must_exist => return Err(dead_set::missing(self.dir, header)),
+            Ok(None) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }

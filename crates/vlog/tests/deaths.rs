@@ -123,6 +123,116 @@ fn noted_deaths_count_at_once_and_are_written_once_when_they_are_settled() {
     assert!(!names(&fs).contains(&"000001.dead".to_owned()), "nothing was left to settle");
 }
 
+/// Damages a file so that its checksum does not hold, or removes it.
+fn spoil(fs: &MemFs, name: &str, remove: bool) {
+    if remove {
+        fs.remove_file(&path(name)).unwrap();
+    } else {
+        fs.edit(&path(name), |bytes| *bytes.last_mut().unwrap() ^= 1).unwrap();
+    }
+}
+
+#[test]
+fn a_dead_set_that_is_damaged_is_in_nobody_s_way_and_is_told() {
+    for remove in [false, true] {
+        let fs = MemFs::new(1);
+        let log = open(&fs, Options { segment_entries: 5, ..written() });
+        let all = pointers(&log, 15);
+        log.seal_all().unwrap();
+        support::kill(&log, 1, &all[..1]);
+        spoil(&fs, "000001.dead", remove);
+        let die = |ticket: u64, places: &[usize]| {
+            let dying: Vec<_> = places.iter().map(|place| all[*place]).collect();
+            log.prepare_deaths(ticket, &dying).unwrap();
+            let damaged = log.note_deaths(&[ticket]).unwrap();
+            damaged.into_iter().map(|of| (of.segment, of.cause.to_string())).collect::<Vec<_>>()
+        };
+        for (ticket, places) in [(2, [1, 2, 6, 11]), (3, [3, 4, 7, 12])] {
+            let damaged = die(ticket, &places);
+            assert!(
+                matches!(&damaged[..], [(Some(SegmentId(1)), cause)] if cause.contains("000001.dead")),
+                "{damaged:?}"
+            );
+        }
+        // What was noted can be settled, and its tickets be cleared.
+        log.settle_deaths().unwrap();
+        log.clear_deaths(&[2, 3]).unwrap();
+        for segment in [2, 3] {
+            assert_eq!(log.dead_set(SegmentId(segment)).unwrap().records(), 2);
+        }
+        assert!(log.dead_set(SegmentId(1)).unwrap_err().is_corruption());
+        assert!(log.pending_deaths().unwrap().is_empty());
+
+        let forgotten = log.forget_damaged_deaths().unwrap();
+        assert_eq!(forgotten.iter().map(|of| of.segment).collect::<Vec<_>>(), [Some(SegmentId(1))]);
+        assert_eq!(log.dead_set(SegmentId(1)).unwrap().records(), 0);
+        assert_eq!(log.statistics()[0].dead_records, 0);
+        log.mark_dead(&all[..5]).unwrap();
+        assert!(die(4, &[8]).is_empty());
+        log.settle_deaths().unwrap();
+        assert!(log.forget_damaged_deaths().unwrap().is_empty());
+        drop(log);
+        let log = open(&fs.crash_image(CrashMode::DropUnsynced, 1), written());
+        assert_eq!(log.statistics().iter().map(|of| of.dead_records).collect::<Vec<_>>(), [5, 3, 2]);
+    }
+}
+
+#[test]
+fn a_death_list_that_is_damaged_keeps_no_other_from_being_noted() {
+    for remove in [false, true] {
+        let fs = MemFs::new(1);
+        let log = open(&fs, written());
+        let all = pointers(&log, 5);
+        (1..=3).for_each(|ticket| log.prepare_deaths(ticket, &all[ticket as usize..=ticket as usize]).unwrap());
+        spoil(&fs, "000002.deaths", remove);
+        assert!(log.pending_deaths().unwrap_err().is_corruption());
+        let damaged = log.note_deaths(&[1, 2, 3]).unwrap();
+        assert!(
+            matches!(&damaged[..], [one] if one.segment.is_none() && one.cause.to_string().contains("000002.deaths"))
+        );
+        assert_eq!(log.dead_set(SegmentId(1)).unwrap().offsets(), [all[1].offset, all[3].offset]);
+        assert_eq!(log.pending_deaths().unwrap(), [all[1], all[3]]);
+        log.settle_deaths().unwrap();
+        log.clear_deaths(&[1, 2, 3]).unwrap();
+        assert!(!names(&fs).iter().any(|name| name.ends_with(".deaths")));
+    }
+}
+
+#[test]
+fn a_log_with_damaged_deaths_opens_only_where_they_are_to_be_forgotten() {
+    for (name, remove) in
+        [("000001.dead", false), ("000001.dead", true), ("000002.deaths", false), ("000002.deaths", true)]
+    {
+        let fs = MemFs::new(1);
+        let log = open(&fs, Options { segment_entries: 5, ..written() });
+        let all = pointers(&log, 10);
+        log.seal_all().unwrap();
+        support::kill(&log, 1, &[all[0], all[5]]);
+        log.prepare_deaths(2, &[all[6]]).unwrap();
+        drop(log);
+        spoil(&fs, name, remove);
+        let input = RecoveryInput { live_tickets: &[2], must_exist: true, ..RecoveryInput::default() };
+        let refused = begin_with(&fs, written(), input).and_then(|(log, _)| log.finish_recovery()).unwrap_err();
+        assert!(refused.is_corruption() && refused.to_string().contains(name), "{refused}");
+
+        let forgets = Options { forget_damaged_deaths: true, ..written() };
+        let (log, recovery) = begin_with(&fs, forgets.clone(), input).unwrap();
+        assert!(matches!(&recovery.forgotten_deaths[..], [one] if one.contains(name)), "{recovery:?}");
+        log.finish_recovery().unwrap();
+        let dead = [u64::from(name != "000001.dead"), 1 + u64::from(name == "000001.dead")];
+        assert_eq!(log.statistics().iter().map(|of| of.dead_records).collect::<Vec<_>>(), dead);
+        log.mark_dead(&[all[0], all[6]]).unwrap();
+        log.settle_deaths().unwrap();
+        log.clear_deaths(&[2]).unwrap();
+        drop(log);
+        let log = open(&fs, written());
+        assert_eq!(log.statistics().iter().map(|of| of.dead_records).collect::<Vec<_>>(), [1, 2]);
+        drop(log);
+        let (_, recovery) = begin_with(&fs, forgets, RecoveryInput::default()).unwrap();
+        assert!(recovery.forgotten_deaths.is_empty());
+    }
+}
+
 /// Ten segments of which half dies: that is 40 bytes of memory each.
 #[test]
 fn noted_deaths_are_settled_before_they_take_more_memory_than_they_may() {

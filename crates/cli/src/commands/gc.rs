@@ -59,7 +59,7 @@ pub(crate) fn check(arguments: &Store, opener: &Opener) -> Result<Code, Failure>
 }
 
 pub(crate) fn rebuild(arguments: &Store, opener: &Opener) -> Result<Code, Failure> {
-    let db = opener.existing_uncollected(&arguments.store)?;
+    let db = opener.for_rebuilding(&arguments.store)?;
     let progress = Progress::new("comparing");
     let check = db.gc().rebuild()?;
     drop(progress);

@@ -176,3 +176,25 @@ fn a_value_that_was_collected_though_it_lived_is_told_as_lost_and_no_rebuild_end
     finds(&folder, "rebuild", "store", 5, "0 in danger (0 B); 1 entry without a value");
     folder.ratel(["get", "store", "b"]).ends_with(5);
 }
+
+#[test]
+fn a_dead_set_that_is_damaged_or_gone_ends_with_5_and_a_rebuild_makes_it_anew() {
+    let folder = tampered("a_damaged_dead_set");
+    for remove in [false, true] {
+        let dead_set = dead_set(&folder, "store");
+        let whole = fs::read(&dead_set).unwrap();
+        if remove {
+            fs::remove_file(&dead_set).unwrap();
+        } else {
+            fs::write(&dead_set, &whole[..whole.len() - 1]).unwrap();
+        }
+        for command in [&["get", "store", "b"][..], &["vlog", "check", "store"], &["put", "store", "e", "f"]] {
+            folder.ratel(command).ends_with(5).says("000001.dead").says("; `ratel vlog rebuild` makes anew");
+        }
+        let rebuilt = folder.ratel(["vlog", "rebuild", "store"]).ends_with(0).says("000001.dead").text().to_owned();
+        assert!(rebuilt.contains("3 alive, 0 dead, 1 leaked (48.9 KiB), 0 in danger"), "{rebuilt}");
+        finds(&folder, "check", "store", 0, "compared 4 values: 3 alive, 1 dead, ");
+        assert_eq!(fs::read(&dead_set).unwrap().len(), whole.len());
+        assert_values_of(&folder, "store", &["b", "c", "d"]);
+    }
+}

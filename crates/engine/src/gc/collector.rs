@@ -91,7 +91,7 @@ impl Store {
         if self.health.cause().is_some() {
             return Ok(false);
         }
-        self.tell_unlinked();
+        self.tell_what_is_untold();
         let worked = self.collect_step();
         if !matches!(worked, Ok(true)) {
             // The flusher removes files meanwhile, unless it has failed.
@@ -374,7 +374,7 @@ impl Store {
     /// when the next one is to go, and in nobody's way.
     fn remove_released_if_possible(&self) {
         self.remove_released_in_flusher();
-        self.tell_unlinked();
+        self.tell_what_is_untold();
     }
 
     /// As [`remove_released_if_possible`](Self::remove_released_if_possible), but leaves it to the collector to tell of it: a
@@ -390,7 +390,11 @@ impl Store {
         }
     }
 
-    fn tell_unlinked(&self) {
+    /// Tells of what was noted elsewhere.
+    fn tell_what_is_untold(&self) {
+        for event in self.garbage.take_untold() {
+            self.options.events.gc(|| event);
+        }
         let segments = self.garbage.take_unlinked();
         if segments > 0 {
             self.options.events.gc(|| GcEvent::Unlinked { segments });

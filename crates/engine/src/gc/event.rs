@@ -48,6 +48,14 @@ pub enum GcEvent {
         /// Why.
         cause: Error,
     },
+    /// What died in a segment cannot be noted, as its dead set is damaged, or a list of what died is: it leaks until
+    /// [`Gc::rebuild`](crate::Gc::rebuild) finds it. Told once for each segment.
+    Leaking {
+        /// The segment, where it is one.
+        segment: Option<u32>,
+        /// The file, and what is wrong with it.
+        cause: Error,
+    },
     /// Files of segments that were collected are gone, as nobody reads them any more.
     Unlinked {
         /// Of how many segments.

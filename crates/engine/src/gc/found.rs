@@ -10,6 +10,7 @@ use base::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use base::sync::{Mutex, MutexGuard};
 use base::{SegmentId, Version};
 
+use crate::gc::GcEvent;
 use crate::gc::surmised::Surmised;
 
 /// What is known of garbage and of its collection, for as long as the store is open.
@@ -26,6 +27,8 @@ pub(crate) struct Garbage {
     surmised: Mutex<Surmised>,
     /// Segments that cannot be collected as they are damaged, and what is wrong with them.
     damaged: Mutex<BTreeMap<SegmentId, String>>,
+    /// What happened where nobody could be told.
+    untold: Mutex<Vec<GcEvent>>,
 }
 
 /// Whether the tree is to find garbage.
@@ -142,8 +145,23 @@ impl Garbage {
         self.unlinked.swap(0, Ordering::Relaxed)
     }
 
-    pub(crate) fn note_damaged(&self, segment: SegmentId, cause: &str) {
-        self.damaged.lock().insert(segment, cause.to_owned());
+    /// `false` if that was known.
+    pub(crate) fn note_damaged(&self, segment: SegmentId, cause: &str) -> bool {
+        self.damaged.lock().insert(segment, cause.to_owned()).is_none()
+    }
+
+    /// What was wrong with a segment is mended.
+    pub(crate) fn note_mended(&self, segment: SegmentId) {
+        self.damaged.lock().remove(&segment);
+    }
+
+    /// Keeps an event for the collector to tell: a listener may do what waits for whoever is here.
+    pub(crate) fn tell_later(&self, event: GcEvent) {
+        self.untold.lock().push(event);
+    }
+
+    pub(crate) fn take_untold(&self) -> Vec<GcEvent> {
+        std::mem::take(&mut *self.untold.lock())
     }
 
     pub(crate) fn damaged(&self) -> BTreeMap<SegmentId, String> {

@@ -14,9 +14,10 @@ use std::sync::Arc;
 
 use base::{Cursor, EntryKind, EntryRef, PointerPayload, SegmentId, ValueLogHead, ValuePointer};
 use sstable::CursorOptions;
-use vlog::{DeadSet, SegmentStatistics};
+use vlog::{DamagedDeaths, DeadSet, SegmentStatistics};
 
-use crate::gc::Gc;
+use crate::counters::add;
+use crate::gc::{Gc, GcEvent};
 use crate::read::{Source, bad_entry};
 use crate::store::Store;
 use crate::super_version::SuperVersion;
@@ -70,20 +71,42 @@ impl Gc {
         self.handle.compare_garbage(|_, _| Ok(()))
     }
 
-    /// As [`check`](Self::check), and mends what differs: what leaked is noted as dead, what is in danger is not any more.
+    /// As [`check`](Self::check), and mends what differs, durably: what leaked is noted as dead, what is in danger is not any
+    /// more. A dead set that is damaged or missing is made anew, all that is dead in it counting as leaked; for a store that
+    /// does not open for that, there is [`Options::forget_damaged_deaths`](crate::Options::forget_damaged_deaths).
     ///
     /// # Errors
     /// As [`check`](Self::check), and when the store cannot be written to.
     pub fn rebuild(&self) -> Result<GarbageCheck> {
-        self.handle.check_writable()?;
-        self.handle.compare_garbage(|leaked, endangered| {
-            self.handle.value_log.mark_dead(leaked)?;
-            Ok(self.handle.value_log.mark_alive(endangered)?)
-        })
+        let store = &self.handle.store;
+        store.check_writable()?;
+        let forgotten = store.value_log.forget_damaged_deaths().map_err(|error| store.job_failed(error.into()))?;
+        let check = store.compare_garbage(|leaked, endangered| {
+            store.value_log.mark_dead(leaked)?;
+            Ok(store.value_log.mark_alive(endangered)?)
+        })?;
+        // Also those in which nothing is dead.
+        store.value_log.settle_deaths().map_err(|error| store.job_failed(error.into()))?;
+        forgotten.iter().filter_map(|of| of.segment).for_each(|segment| store.garbage.note_mended(segment));
+        Ok(check)
     }
 }
 
 impl Store {
+    /// Deaths that cannot be noted, as what has them is damaged, are in nobody's way: they leak until a rebuild finds them. Each
+    /// segment is told once.
+    pub(crate) fn pass_over_deaths(&self, damaged: Vec<DamagedDeaths>) {
+        for DamagedDeaths { segment, cause } in damaged {
+            let cause = Error::from(cause);
+            if segment.is_some_and(|segment| !self.garbage.note_damaged(segment, &cause.to_string())) {
+                continue;
+            }
+            tracing::warn!(error = %cause, "dead values leak until a rebuild of what is known to be dead");
+            add(&self.counters.background_failures, 1);
+            self.garbage.tell_later(GcEvent::Leaking { segment: segment.map(|segment| segment.0), cause });
+        }
+    }
+
     /// `mend` is given what leaked and what is in danger, a few segments at a time.
     fn compare_garbage(
         &self,

@@ -75,7 +75,8 @@ pub enum GcVerdict {
     LittleGarbage,
     /// It is appended to, or is still to be sealed.
     NotSealed,
-    /// It could not be read, for this reason. Tried again once the store was opened anew.
+    /// It could not be read, for this reason. Tried again once the store was opened anew, or, where its dead set is damaged,
+    /// after [`Gc::rebuild`](crate::Gc::rebuild).
     Damaged(String),
     /// Collection is left to the caller.
     ManualOnly,

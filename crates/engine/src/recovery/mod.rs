@@ -168,6 +168,7 @@ impl Opening {
             verify: self.options.verify_values,
             read_only: self.access == Access::ReadOnly,
             keys: self.keys.clone(),
+            forget_damaged_deaths: self.options.forget_damaged_deaths,
             ..vlog::Options::new(store)
         };
         let input = RecoveryInput {
@@ -182,6 +183,10 @@ impl Opening {
         for tail in recovery.torn_tails {
             report.drop_tail(tail.path, tail.offset, tail.dropped_bytes, tail.cause);
         }
+        let forgotten = recovery.forgotten_deaths.into_iter();
+        report
+            .warnings
+            .extend(forgotten.map(|cause| format!("{cause}: taken for empty until a rebuild of what is dead")));
         Ok(value_log)
     }
 
