@@ -378,4 +378,33 @@ mod tests {
         });
         assert_eq!(db.handle.store.version_of(keyspace).level0().len(), 1);
     }
+    /// An edit that only sets numbers aside clears tickets too, and whoever asked for a number deletes no lists.
+    #[test]
+    fn lists_that_an_edit_of_numbers_has_cleared_go_with_the_next_edit() {
+        let memory = MemFs::new(1);
+        let options = Options::new().vfs(Arc::new(memory.clone())).gc(crate::GcPolicy::Manual).inline_background();
+        let db = options.open("/store").unwrap();
+        let store = &db.handle.store;
+        (0..2).for_each(|round| db.insert("key", vec![round; 10_000]).unwrap());
+        // As a flush, but for the edits that settle and clear.
+        store.switch_all_memtables().unwrap();
+        assert!(store.flush_oldest().unwrap());
+        let named = |extension: &str| {
+            let files = memory.files().into_iter();
+            files.filter(|path| path.to_string_lossy().contains(extension)).collect::<Vec<_>>()
+        };
+        let manifest_bytes =
+            || -> usize { named("/MANIFEST-").iter().map(|path| memory.read(path).unwrap().len()).sum() };
+        assert_eq!((named(".deaths").len(), store.noted_tickets.lock().len()), (1, 1));
+        store.settle_noted_deaths().unwrap();
+        let before = manifest_bytes();
+        while manifest_bytes() == before {
+            store.levels.new_ticket().unwrap();
+        }
+        assert_eq!(named(".deaths").len(), 1);
+        store.apply_edit(lsm_levels::VersionEdit::default()).unwrap();
+        assert!(named(".deaths").is_empty(), "a list that no edit names any more stays");
+        assert_eq!(db.gc().status().dead_bytes, store.value_log.record_totals().1);
+        assert!(db.gc().check().unwrap().is_exact());
+    }
 }

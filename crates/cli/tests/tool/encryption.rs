@@ -52,3 +52,24 @@ fn rotate_changes_the_master_key_and_the_data_key() {
     folder.ratel(["--key-file", "new", "bench"]).ends_with(2);
     assert_eq!(folder.ratel(["--key-file", "new", "get", "store", "key"]).stdout, b"value");
 }
+
+/// Opened with a key, it would be encrypted from then on.
+#[test]
+fn rotate_refuses_a_store_that_is_not_encrypted_and_leaves_it_so() {
+    let folder = Folder::new("rotate_plain");
+    fs::write(folder.path("key"), [1; 32]).unwrap();
+    folder.ratel(["put", "store", "key", "value"]).ends_with(0);
+    let contents = || {
+        let read = |path: std::path::PathBuf| (path.clone(), fs::read(folder.path("store").join(path)).unwrap());
+        paths_below(&folder.path("store")).into_iter().map(read).collect::<Vec<_>>()
+    };
+    let before = contents();
+    for what in [&["--data-key"][..], &["--new-key-file", "key"], &["--data-key", "--new-key-file", "key"]] {
+        let run = folder.ratel([&["--key-file", "key", "rotate", "store"], what].concat()).ends_with(7);
+        run.says("store: not an encrypted store: it has no KEYREGISTRY");
+        folder.ratel([&["rotate", "store"], what].concat()).ends_with(2).says("--key-file");
+    }
+    folder.ratel(["--key-file", "key", "rotate", "nowhere", "--data-key"]).ends_with(7);
+    assert!(contents() == before && !folder.path("nowhere").exists());
+    assert_eq!(folder.ratel(["get", "store", "key"]).ends_with(0).stdout, b"value");
+}

@@ -316,8 +316,20 @@ fn keys_are_rotated_by_hand_while_the_store_is_open() {
     drop(db);
     let db = encrypted(&vfs, 2).open_read_only(STORE).unwrap();
     assert_eq!(db.rotate_data_key().unwrap_err().kind(), ErrorKind::ReadOnly);
-    let db = Options::new().open_in_memory().unwrap();
-    assert_eq!(db.rotate_data_key().unwrap_err().kind(), ErrorKind::Encryption);
+}
+
+#[test]
+fn a_store_that_is_not_encrypted_has_no_keys_to_rotate_and_stays_plain() {
+    let (memory, vfs) = memory(9);
+    let db = plain(&vfs).open(STORE).unwrap();
+    fill(&db);
+    for error in [db.rotate_data_key().unwrap_err(), db.rotate_master_key(key(2)).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Encryption);
+        assert!(error.to_string().contains("the store was opened without a master key"), "{error}");
+    }
+    db.close().unwrap();
+    assert!(!memory.files().iter().any(|path| path.ends_with("KEYREGISTRY")));
+    check(&plain(&vfs).open(STORE).unwrap());
 }
 
 #[test]
