@@ -269,7 +269,7 @@ fn told(marks: &[(Version, u64)], close: &[usize]) -> Vec<u64> {
     let mut marks: Vec<_> = marks.iter().map(open).collect();
     oracle.tell_when_oldest_closes();
     let close = close.iter().map(|place| {
-        drop(marks[*place].take());
+        drop(marks.get_mut(*place).and_then(Option::take));
         count.load(Ordering::Relaxed)
     });
     close.collect()
