@@ -132,8 +132,6 @@ impl<K: Keydir> Shared<K> {
         }
         let Verdict { superseded, hiders, .. } = verdict;
         let pointers: Vec<ValuePointer> = hiders.values().flatten().map(|hider| hider.pointer).collect();
-        // What superseded them may have been written a moment ago.
-        self.log.sync()?;
         self.log.mark_dead(&superseded)?;
         self.log.mark_dead(&pointers)?;
         let mut index = self.index.write();

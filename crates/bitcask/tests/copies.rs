@@ -11,7 +11,6 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +19,7 @@ use base::proof::seed;
 use base::rng::Rng;
 use base::show;
 use base::sync::Mutex;
-use bitcask::{Bitcask, Error, Options};
+use bitcask::{Bitcask, Error, MergeWindow, Options};
 use support::{DIR, History, contents, names, open, path, small, value};
 use vfs::{AppendMode, AppendOptions, Cause, Fault, FaultFs, FaultPlan, MemFs, RealFs, Vfs};
 
@@ -104,6 +103,8 @@ struct Copying {
     before: usize,
     left: Vec<PathBuf>,
     to: MemFs,
+    /// A file of records was taken away before it could be copied, as cp and rsync tell.
+    has_lost: bool,
     rng: Rng,
     /// Changes to the folder while one file is copied, on average.
     pace: u64,
@@ -116,7 +117,7 @@ impl Copying {
         let left = listed.into_iter().map(|entry| path(entry.name.to_str().unwrap())).collect();
         let mut rng = Rng::new(seed);
         let pace = 1 + rng.below(40);
-        Self { before, left, to: MemFs::new(9), rng, pace, begun }
+        Self { before, left, to: MemFs::new(9), has_lost: false, rng, pace, begun }
     }
 
     /// Copies so many files more.
@@ -124,8 +125,9 @@ impl Copying {
         for _ in 0..files.min(self.left.len() as u64) {
             let name = self.left.swap_remove(self.rng.below(self.left.len() as u64) as usize);
             // It may be gone by now.
-            if let Ok(bytes) = from.read(&name) {
-                self.to.write(&name, bytes).unwrap();
+            match from.read(&name) {
+                Ok(bytes) => self.to.write(&name, bytes).unwrap(),
+                Err(_) => self.has_lost |= name.extension().is_some_and(|kind| kind == "vlog"),
             }
         }
     }
@@ -135,7 +137,10 @@ impl Copying {
 fn copies_while_merging(seed: u64) -> (Vec<Copying>, History) {
     let memory = MemFs::new(seed);
     let faults = FaultFs::over_memory(memory.clone(), FaultPlan::none());
-    let store = Bitcask::open(DIR, Options { max_file_size: 600, ..small(faults.clone()) }).unwrap();
+    // Half of them merge by themselves as well, and then not all files that have something dead in them.
+    let merge_window = if seed.is_multiple_of(2) { MergeWindow::Always } else { MergeWindow::Never };
+    let options = Options { merge_window, small_file_threshold: 1, max_file_size: 600, ..small(faults.clone()) };
+    let store = Bitcask::open(DIR, options).unwrap();
     let (mut rng, copies, history) =
         (Rng::new(seed), Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(History::default())));
     let write = |rng: &mut Rng| {
@@ -176,34 +181,21 @@ fn copies_while_merging(seed: u64) -> (Vec<Copying>, History) {
     (copies, history)
 }
 
-/// A key that was not written to since the copying began is as it was. One that was may be gone, or as it once was: its
-/// record was found dead after the file with the newer one had been copied.
-fn assert_as_it_was(found: &BTreeMap<Vec<u8>, Vec<u8>>, copy: &Copying, history: &History) {
-    let then = history.state(copy.before);
-    let (_, since) = history.0.split_at(copy.before);
-    let keys: BTreeSet<_> = history.0.iter().map(|(key, _)| key).chain(found.keys()).collect();
-    for key in keys {
-        let value = found.get(key);
-        let once = || history.0.iter().any(|(written, to)| written == key && value == to.as_ref());
-        let is_touched = since.iter().any(|(written, _)| written == key);
-        let is_right = if is_touched { value.is_none() || once() } else { value == then.get(key) };
-        assert!(is_right, "{}: key {key:?} is {value:?}", copy.begun);
-    }
-}
-
 /// A merge takes files away and says what is dead, so that a copy may lack files, or what superseded what is dead.
 #[test]
-fn a_copy_that_is_made_during_merges_has_all_that_was_not_written_to_meanwhile_or_is_refused() {
+fn a_copy_that_is_made_during_merges_opens_as_a_prefix_or_is_refused() {
     let first = seed(20);
-    let (mut prefixes, mut mixed, mut refused) = (0, 0, 0);
-    for seed in first..first + 12 {
+    let (mut prefixes, mut older, mut refused) = (0, 0, 0);
+    for seed in first..first + 24 {
         let (copies, history) = copies_while_merging(seed);
         for copy in copies {
             match Bitcask::open(DIR, options(&copy.to)).and_then(|store| contents(&store)) {
-                Ok(found) if history.find(&found, copy.before..=history.0.len()).is_some() => prefixes += 1,
                 Ok(found) => {
-                    assert_as_it_was(&found, &copy, &history);
-                    mixed += 1;
+                    let from = if copy.has_lost { 0 } else { copy.before };
+                    let is_prefix = history.find(&found, from..=history.0.len()).is_some();
+                    assert!(is_prefix, "seed {seed}, {}: not a prefix", copy.begun);
+                    let is_older = history.find(&found, copy.before..=history.0.len()).is_none();
+                    (prefixes, older) = (prefixes + 1, older + u32::from(is_older));
                 }
                 Err(error) => {
                     assert!(error.is_corruption(), "seed {seed}, {}: {error}", copy.begun);
@@ -212,8 +204,8 @@ fn a_copy_that_is_made_during_merges_has_all_that_was_not_written_to_meanwhile_o
             }
         }
     }
-    show!("bitcask copies during merges: {prefixes} prefixes, {mixed} mixed, {refused} refused");
-    assert!(prefixes > 100 && refused > 100 && mixed < prefixes / 20);
+    show!("bitcask copies during merges: {prefixes} prefixes, {older} of them from before, {refused} refused");
+    assert!(prefixes > 100 && refused > 100 && older < prefixes / 100);
 }
 
 #[test]

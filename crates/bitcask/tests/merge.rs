@@ -13,22 +13,11 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::ValuePointer;
 use base::clock::ManualClock;
-use base::{StoreId, ValuePointer};
 use bitcask::{Bitcask, MergeReport, MergeWindow, Options};
-use support::{DIR, START, contents, names, open, path, small, value};
+use support::{DIR, START, contents, log_of, names, open, small, value};
 use vfs::{Cause, Fault, FaultFs, FaultPlan, MemFs, Operation};
-use vlog::{RecoveryInput, ValueLog};
-
-/// The value log of a closed store, as another program would open it.
-fn log_of(fs: &MemFs) -> ValueLog {
-    let mut store = StoreId::default();
-    store.0.copy_from_slice(&fs.read(&path("BITCASK")).unwrap()[16..32]);
-    let options = vlog::Options { stands_alone: true, ..vlog::Options::new(store) };
-    let (log, _) = ValueLog::open(Arc::new(fs.clone()), DIR, options, RecoveryInput::default()).unwrap();
-    log.finish_recovery().unwrap();
-    log
-}
 
 /// Keys with versions of all records that are not dead, oldest first.
 fn alive(fs: &MemFs) -> Vec<(String, u64, ValuePointer)> {

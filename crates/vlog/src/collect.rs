@@ -383,6 +383,7 @@ impl Copies {
             end: self.totals.end,
             records: self.totals.records,
             has_dead_set: tally.has_dead_set.load(Ordering::Acquire),
+            dead_set_after: 0,
             owners: self.totals.owners.clone(),
             origins: Some(self.origins.clone()),
         };

@@ -39,7 +39,8 @@ impl SealedLater {
         // What was collected from them is not of this moment.
         let collected = manifest.segments.values().filter_map(|sealed| sealed.origins.as_ref());
         let is_merged = collected.flatten().any(|origin| *origin >= newest);
-        if *first != newest || is_merged || later.iter().any(|(id, _)| companions.contains(id)) {
+        let is_marked = manifest.deaths_before.segment > newest;
+        if *first != newest || is_merged || is_marked || later.iter().any(|(id, _)| companions.contains(id)) {
             return Ok(Self::default());
         }
         let is_whole = vfs::data_end(&*vfs.open_read(&segment_path(dir, newest))?, 0)? >= *end;

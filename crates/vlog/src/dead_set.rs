@@ -4,9 +4,11 @@
 //! ```text
 //! header details := dead records u64 | their bytes u64
 //! body           := offset varint, then for each further one the distance from that before varint
+//!                 | in a log that stands alone: generation varint
 //! ```
 //! A dead set only grows, but for a repair, and is replaced whole, so applying the same deaths twice changes nothing and a crash leaves
-//! the old set or the new one. It carries its segment's companion id: a set of another life is refused.
+//! the old set or the new one. It carries its segment's companion id: a set of another life is refused. The generation is that of
+//! a manifest that was durable before: one that an older manifest stands beside is of another moment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +29,8 @@ pub struct DeadSet {
     /// Ascending.
     offsets: Vec<u32>,
     bytes: u64,
+    /// The manifest that was there before the set was; 0 where the log does not stand alone.
+    after: u64,
 }
 
 impl DeadSet {
@@ -57,6 +61,16 @@ impl DeadSet {
     /// Memory that it takes.
     pub(crate) fn used_bytes(&self) -> u64 {
         size_of_val(self.offsets.as_slice()) as u64
+    }
+
+    /// The manifest that was there before the set was; 0 where that is not known.
+    pub(crate) fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// Names the manifest that is there.
+    pub(crate) fn set_after(&mut self, generation: u64) {
+        self.after = generation;
     }
 
     /// A set of records given by offset and length, ascending by offset.
@@ -141,6 +155,9 @@ impl DeadSet {
             varint::push(u64::from(offset - last), &mut body);
             last = *offset;
         }
+        if self.after > 0 {
+            varint::push(self.after, &mut body);
+        }
         whole_file::replace(vfs, &dead_path(dir, of.id), store, &header, cipher.as_ref(), &body)
     }
 
@@ -161,8 +178,9 @@ impl DeadSet {
             };
             offsets.push(offset.ok_or(base::DecodeError::new("dead records out of order"))?);
         }
+        let after = if fields.left() > 0 { fields.varint()? } else { 0 };
         fields.end()?;
-        Ok(Self { offsets, bytes })
+        Ok(Self { offsets, bytes, after })
     }
 }
 

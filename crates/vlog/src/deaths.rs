@@ -85,15 +85,30 @@ impl ValueLog {
     }
 
     /// Kills records at once, durably and without a ticket: for an owner to whom the log itself is the truth. Those that
-    /// are dead already stay so.
+    /// are dead already stay so. A log that stands alone is synced before, since it says itself what killed them.
     ///
     /// # Errors
     /// [`Error::Corruption`] where a dead set is missing or damaged, [`Error::Vfs`] where the system could not write; it
-    /// may be tried again.
+    /// may be tried again, but for a sync.
     pub fn mark_dead(&self, dead: &[ValuePointer]) -> Result<()> {
         self.check_writable()?;
+        if !self.options.stands_alone {
+            let _live_tickets = self.dying.lock();
+            return self.kill(self.places_of(dead, &mut in_the_way)?, 0);
+        }
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let head = self.sync()?;
         let _live_tickets = self.dying.lock();
-        self.kill(self.places_of(dead, &mut in_the_way)?)
+        let mut generation = 0;
+        self.commit(|manifest| {
+            manifest.deaths_before = manifest.deaths_before.max(head);
+            generation = manifest.generation + 1;
+            Ok(())
+        })?;
+        self.kill(self.places_of(dead, &mut in_the_way)?, generation)?;
+        self.note_dead_sets()
     }
 
     /// Takes records off the dead sets, durably: the repair of what no death can have said. Those that are not dead, or
@@ -164,7 +179,7 @@ impl ValueLog {
                 segment.tally().dead_records.load(Ordering::Relaxed),
                 segment.tally().dead_bytes.load(Ordering::Relaxed),
             );
-            self.kill(DeathsBySegment::from([(segment.id(), dead)]))?;
+            self.kill(DeathsBySegment::from([(segment.id(), dead)]), 0)?;
             found.records += segment.tally().dead_records.load(Ordering::Relaxed) - before.0;
             found.bytes += segment.tally().dead_bytes.load(Ordering::Relaxed) - before.1;
         }
@@ -196,7 +211,7 @@ impl ValueLog {
     /// The caller holds the lock of `dying`.
     pub(crate) fn apply_lists(&self, tickets: &[u64], live_tickets: &BTreeSet<u64>) -> Result<()> {
         let dead = self.read_lists(tickets, live_tickets)?;
-        self.kill(self.places_of(&dead, &mut in_the_way)?)
+        self.kill(self.places_of(&dead, &mut in_the_way)?, 0)
     }
 
     pub(crate) fn read_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<Vec<ValuePointer>> {
@@ -230,8 +245,8 @@ impl ValueLog {
         Ok(deaths)
     }
 
-    /// Adds to the dead sets, durably. The caller holds the lock of `dying`.
-    pub(crate) fn kill(&self, deaths: DeathsBySegment) -> Result<()> {
+    /// Adds to the dead sets, durably; `after` is the manifest that they name. The caller holds the lock of `dying`.
+    pub(crate) fn kill(&self, deaths: DeathsBySegment, after: u64) -> Result<()> {
         self.settle_doubtful()?;
         let set = self.segments();
         let mut dead_sets: Vec<(&Segment, DeadSet)> = Vec::new();
@@ -243,6 +258,7 @@ impl ValueLog {
             // What is there and not noted was written by a try that failed behind it.
             let known = segment.tally().dead_records.load(Ordering::Relaxed);
             if dead.add(records) > 0 || is_noted(id) || dead.records() != known {
+                dead.set_after(after.max(dead.after()));
                 dead.write(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
             }
             bytes += dead.used_bytes();
@@ -268,6 +284,22 @@ impl ValueLog {
         self.note_first_dead_sets(dead_sets)?;
         self.unsettled.lock().retain(|id, _| !dead_sets.iter().any(|(segment, _)| segment.id() == *id));
         Ok(())
+    }
+
+    /// Has the manifest of a log that stands alone say how old its dead sets may be, all of them: a set may have been written
+    /// by a try that failed behind it. Records that hid others may die only then.
+    fn note_dead_sets(&self) -> Result<()> {
+        let listed: Vec<SegmentId> = self.ledger.lock().segments.keys().copied().collect();
+        let mut after = BTreeMap::new();
+        for segment in listed {
+            after.insert(segment, self.load_dead_set(&*self.known(segment)?)?.after());
+        }
+        self.commit(|manifest| {
+            for (id, sealed) in manifest.segments.iter_mut().filter(|(_, sealed)| sealed.has_dead_set) {
+                sealed.dead_set_after = after.get(id).copied().unwrap_or(sealed.dead_set_after);
+            }
+            Ok(())
+        })
     }
 
     /// Has the manifest say which sealed segments have a dead set, so that a missing one is noticed.

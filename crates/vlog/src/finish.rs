@@ -122,7 +122,8 @@ impl ValueLog {
                 known.push((entry.position, entry.pointer.len.saturating_add(segment.header().around_len())));
             }
         }
-        let known = DeadSet::of(known.into_iter());
+        let mut known = DeadSet::of(known.into_iter());
+        known.set_after(dead.after());
         if known != dead {
             known.write(&*self.vfs, &self.dir, self.options.of_store(), segment.header())?;
             segment.tally().note_dead_set(&known);

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! body    := next segment u32 | open from u32 | dropped owners u32 = 0 | segments u32 | segment *
-//! segment := id u32 | content u8 | flags u8 (1: it has a dead set) | end u32 | records u64
-//!          | companion id 16 bytes | owners u32 | owner * | origins
+//! details := of a log that stands alone: segment u32 | offset u32 | 0 u64, else zeros
+//! segment := id u32 | content u8 | flags u8 (1: it has a dead set, 2: which names a manifest) | end u32 | records u64
+//!          | companion id 16 bytes | owners u32 | owner * | origins | with flag 2: generation u64
 //! owner   := owner u32 | records u64 | bytes u64
 //! origins := of a collected segment alone: segments u32 | segment u32 *, ascending
 //! content := 0 (records of commits) | 1 (records that were collected from other segments)
@@ -12,6 +13,9 @@
 //! is at or above `open from`; below, and if it was collected, it is a leftover. The number in the file's header counts
 //! its rewritings.
 //!
+//! The details of a log that stands alone are a head of the log: all that killed a record, up to this manifest, was synced
+//! before it. A segment's generation is that of the manifest that its dead set names, or that of an earlier one.
+//!
 //! A segment that was collected is not listed any more; one other lists it among its origins, if anything of it is left.
 //! So an address is in one file, and the whole of a collection is one manifest. Owners whose records are all dead have
 //! their place; a program that does not know them refuses the file.
@@ -19,7 +23,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use base::{Corruption, DecodeError, SegmentId};
+use base::{Corruption, DecodeError, SegmentId, ValueLogHead};
 use vfs::Vfs;
 
 use crate::fields::Fields;
@@ -30,6 +34,7 @@ use crate::segment_header::Content;
 use crate::{Error, Result, whole_file};
 
 const FLAG_DEAD_SET: u8 = 1;
+const FLAG_DEAD_SET_AFTER: u8 = 2;
 const OWNER_LEN: usize = 20;
 const ORIGIN_LEN: usize = 4;
 const SEGMENT_LEN_MIN: usize = 38;
@@ -53,6 +58,8 @@ pub(crate) struct SealedSegment {
     pub(crate) end: u32,
     pub(crate) records: u64,
     pub(crate) has_dead_set: bool,
+    /// The manifest that its dead set was written after, at least; 0 where that is not known.
+    pub(crate) dead_set_after: u64,
     /// Ascending by owner.
     pub(crate) owners: Vec<OwnerTotals>,
     /// The segments whose records a collected one holds, ascending; `None` for one of commits.
@@ -76,6 +83,8 @@ pub(crate) struct Manifest {
     pub(crate) generation: u64,
     pub(crate) next_segment: SegmentId,
     pub(crate) open_from: SegmentId,
+    /// Of a log that stands alone: behind all that killed a record that is dead, or was when it was left out.
+    pub(crate) deaths_before: ValueLogHead,
     pub(crate) segments: BTreeMap<SegmentId, SealedSegment>,
 }
 
@@ -83,7 +92,8 @@ impl Manifest {
     /// The manifest of a new log. Id 0 is nobody's.
     pub(crate) fn empty() -> Self {
         let first = SegmentId(1);
-        Self { generation: 0, next_segment: first, open_from: first, segments: BTreeMap::new() }
+        let deaths_before = ValueLogHead::default();
+        Self { generation: 0, next_segment: first, open_from: first, deaths_before, segments: BTreeMap::new() }
     }
 
     /// Reads the manifest of a folder; `None` where there is none.
@@ -93,13 +103,16 @@ impl Manifest {
             return Ok(None);
         };
         let reader = BodyReader { fields: Fields::new(&body), len: body.len(), path };
-        reader.read(header.number).map(Some)
+        reader.read(&header).map(Some)
     }
 
     /// Writes the next generation, durably: it stands once this returns, and the old one does if it fails.
     pub(crate) fn write(&mut self, vfs: &dyn Vfs, dir: &Path, store: Store<'_>) -> Result<()> {
         self.generation += 1;
-        let (header, cipher) = FileHeader::salted(vfs, FileKind::Manifest, store, self.generation)?;
+        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Manifest, store, self.generation)?;
+        let ValueLogHead { segment, offset } = self.deaths_before;
+        let (head, _) = header.details.split_at_mut(8);
+        head.copy_from_slice(&(u64::from(offset) << 32 | u64::from(segment.0)).to_le_bytes());
         whole_file::replace(vfs, &manifest_path(dir), store, &header, cipher.as_ref(), &self.encode_body())?;
         Ok(vfs.sync_dir(dir)?)
     }
@@ -112,7 +125,11 @@ impl Manifest {
         }
         for (id, segment) in &self.segments {
             out.extend_from_slice(&id.0.to_le_bytes());
-            let flags = if segment.has_dead_set { FLAG_DEAD_SET } else { 0 };
+            let flags = match (segment.has_dead_set, segment.dead_set_after) {
+                (false, _) => 0,
+                (true, 0) => FLAG_DEAD_SET,
+                (true, _) => FLAG_DEAD_SET | FLAG_DEAD_SET_AFTER,
+            };
             out.extend_from_slice(&[segment.content() as u8, flags]);
             out.extend_from_slice(&segment.end.to_le_bytes());
             out.extend_from_slice(&segment.records.to_le_bytes());
@@ -122,6 +139,9 @@ impl Manifest {
             if let Some(origins) = &segment.origins {
                 out.extend_from_slice(&count(origins.len()).to_le_bytes());
                 origins.iter().for_each(|origin| out.extend_from_slice(&origin.0.to_le_bytes()));
+            }
+            if flags & FLAG_DEAD_SET_AFTER != 0 {
+                out.extend_from_slice(&segment.dead_set_after.to_le_bytes());
             }
         }
         out
@@ -177,7 +197,8 @@ struct BodyReader<'a> {
 }
 
 impl<'a> BodyReader<'a> {
-    fn read(mut self, generation: u64) -> Result<Manifest> {
+    fn read(mut self, header: &FileHeader) -> Result<Manifest> {
+        let deaths_before = self.deaths_before(&header.details)?;
         let next_segment = SegmentId(self.field(Fields::u32)?);
         let open_from = SegmentId(self.field(Fields::u32)?);
         let dropped = self.field(Fields::u32)?;
@@ -208,7 +229,18 @@ impl<'a> BodyReader<'a> {
             segments.insert(id, segment);
         }
         self.field(|fields| fields.end())?;
-        Ok(Manifest { generation, next_segment, open_from, segments })
+        Ok(Manifest { generation: header.number, next_segment, open_from, deaths_before, segments })
+    }
+
+    fn deaths_before(&self, details: &[u8; 16]) -> Result<ValueLogHead> {
+        let mut fields = Fields::new(details);
+        let damaged = |error: DecodeError| Error::from(error.at(self.path.clone(), 88));
+        let segment = SegmentId(fields.u32().map_err(damaged)?);
+        let offset = fields.u32().map_err(damaged)?;
+        match fields.u64().map_err(damaged)? {
+            0 => Ok(ValueLogHead { segment, offset }),
+            found => Err(Error::incompatible(&self.path, "details of a manifest", 0, found)),
+        }
     }
 
     fn segment(&mut self) -> Result<(SegmentId, SealedSegment)> {
@@ -218,8 +250,9 @@ impl<'a> BodyReader<'a> {
             return Err(Error::incompatible(&self.path, "content of a segment", Content::Collected as u32, content));
         };
         let flags = self.field(Fields::u8)?;
-        if flags & !FLAG_DEAD_SET != 0 {
-            return Err(Error::incompatible(&self.path, "flags of a segment", FLAG_DEAD_SET, flags));
+        if ![0, FLAG_DEAD_SET, FLAG_DEAD_SET | FLAG_DEAD_SET_AFTER].contains(&flags) {
+            let known = FLAG_DEAD_SET | FLAG_DEAD_SET_AFTER;
+            return Err(Error::incompatible(&self.path, "flags of a segment", known, flags));
         }
         let segment = SealedSegment {
             end: self.field(Fields::u32)?,
@@ -231,6 +264,7 @@ impl<'a> BodyReader<'a> {
                 Content::Commits => None,
                 Content::Collected => Some(self.field(decode_origins)?),
             },
+            dead_set_after: if flags & FLAG_DEAD_SET_AFTER != 0 { self.field(Fields::u64)? } else { 0 },
         };
         let records = segment.owners.iter().fold(0u64, |sum, totals| sum.saturating_add(totals.records));
         let bytes = segment.owners.iter().fold(HEADER_LEN_U64, |sum, totals| sum.saturating_add(totals.bytes));

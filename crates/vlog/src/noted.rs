@@ -116,7 +116,7 @@ impl ValueLog {
     /// The caller holds the lock of `dying`.
     pub(crate) fn settle_noted(&self) -> Result<()> {
         let noted: DeathsBySegment = self.unsettled.lock().keys().map(|id| (*id, Vec::new())).collect();
-        self.kill(noted)
+        self.kill(noted, 0)
     }
 
     /// The caller holds the lock of `dying`.

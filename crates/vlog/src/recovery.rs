@@ -20,7 +20,7 @@ use crate::append::Writer;
 use crate::beside::Beside;
 use crate::copied::{self, SealedLater};
 use crate::dead_set::{self, DeadSet};
-use crate::file_name::{FileName, manifest_path, segment_path};
+use crate::file_name::{FileName, dead_path, manifest_path, segment_path};
 use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64};
 use crate::log::{Failure, Lease, PackedHead};
 use crate::manifest::{Manifest, SealedSegment};
@@ -118,12 +118,14 @@ impl ValueLog {
         };
         let mut recovery = VlogRecovery::default();
         let mut sealed_later = SealedLater::default();
+        let mut synced = input.synced;
         if options.stands_alone {
+            synced = synced.max(manifest.deaths_before);
             sealed_later = SealedLater::take(&*vfs, &dir, &files, &mut manifest)?;
         }
         let opening = Opening { vfs: &*vfs, dir: &dir, options: &options, manifest: &manifest, files };
         let mut segments = opening.sealed()?;
-        let recovered = opening.unsealed(input.synced, &mut recovery)?;
+        let recovered = opening.unsealed(synced, &mut recovery)?;
         segments.extend(recovered.segments.iter().cloned());
         recovery.torn_tails.extend(sealed_later.missing(&dir, &recovered.segments));
         recovery.torn_tails.sort_unstable_by(|one, other| one.path.cmp(&other.path));
@@ -153,7 +155,7 @@ impl ValueLog {
             beside: None,
             recovered: Mutex::new(recovered),
         };
-        log.synced.raise(input.synced);
+        log.synced.raise(synced);
         if log.options.forget_damaged_deaths {
             recovery.forgotten_deaths.extend(log.forget_damaged()?.iter().map(|damaged| damaged.cause.to_string()));
         }
@@ -273,7 +275,7 @@ impl Opening<'_> {
         };
         let tally = Tally::default();
         tally.records.store(sealed.records, Ordering::Relaxed);
-        self.note_dead_set(&header, sealed.has_dead_set, &tally)?;
+        self.note_dead_set(&header, Some(sealed), &tally)?;
         Segment::whole(header, file, end, collected, self.options, Arc::new(tally))
     }
 
@@ -281,9 +283,15 @@ impl Opening<'_> {
         Ok(self.options.stands_alone && copied::is_uncut(&self.files, id, file, end)?)
     }
 
-    fn note_dead_set(&self, header: &SegmentHeader, must_exist: bool, tally: &Tally) -> Result<()> {
+    fn note_dead_set(&self, header: &SegmentHeader, sealed: Option<&SealedSegment>, tally: &Tally) -> Result<()> {
+        let must_exist = sealed.is_some_and(|sealed| sealed.has_dead_set);
         match DeadSet::read(self.vfs, self.dir, self.options.of_store(), header) {
-            Ok(Some(dead)) => tally.note_dead_set(&dead),
+            Ok(Some(dead)) => {
+                if self.options.stands_alone {
+                    self.check_moment(header, sealed, &dead)?;
+                }
+                tally.note_dead_set(&dead);
+            }
             // Looked at again, and then forgotten.
             Err(Error::Corruption(_)) | Ok(None) if self.options.forget_damaged_deaths => {
                 tally.has_dead_set.store(must_exist, Ordering::Release);
@@ -293,6 +301,18 @@ impl Opening<'_> {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Refuses a dead set that is newer than the manifest or older than that says: of a folder that was copied while records
+    /// were marked. What killed a record may be missing there, or what hid it be gone.
+    fn check_moment(&self, header: &SegmentHeader, sealed: Option<&SealedSegment>, dead: &DeadSet) -> Result<()> {
+        let oldest = sealed.map_or(0, |sealed| sealed.dead_set_after);
+        let newest = self.manifest.generation;
+        if (oldest..=newest).contains(&dead.after()) {
+            return Ok(());
+        }
+        let wrong = Corruption::new(dead_path(self.dir, header.id), HEADER_LEN_U64, "dead set of another moment");
+        Err(wrong.with_values(format!("manifest {oldest} to {newest}"), dead.after()).into())
     }
 
     fn unsealed(&self, synced: ValueLogHead, recovery: &mut VlogRecovery) -> Result<Recovered> {
@@ -431,7 +451,7 @@ impl Opening<'_> {
         recovery.unsealed_records += count;
         let tally = Tally::default();
         tally.records.store(count, Ordering::Relaxed);
-        self.note_dead_set(&header, false, &tally)?;
+        self.note_dead_set(&header, None, &tally)?;
         let segment = Segment::whole(header, file, end, None, self.options, Arc::new(tally))?;
         Ok(Some(Arc::new(segment)))
     }

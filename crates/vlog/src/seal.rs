@@ -118,6 +118,7 @@ pub(crate) fn sealed(segment: &Segment, totals: HintTotals) -> SealedSegment {
         end: totals.end,
         records: totals.records,
         has_dead_set: segment.tally().has_dead_set.load(Ordering::Acquire),
+        dead_set_after: 0,
         owners: totals.owners,
         origins: None,
     }

@@ -67,11 +67,13 @@ fn a_manifest_is_read_back_as_it_was_written() {
         vec![OwnerTotals { owner: 1, records: 2, bytes: 100 }, OwnerTotals { owner: u32::MAX, records: 1, bytes: 50 }];
     let end = HEADER_LEN_U64 as u32 + 150;
     let companion = CompanionId([3; 16]);
-    let segment = SealedSegment { companion, end, records: 3, has_dead_set: true, owners, origins: None };
+    let segment =
+        SealedSegment { companion, end, records: 3, has_dead_set: true, dead_set_after: 5, owners, origins: None };
     let collected = SealedSegment { origins: Some(vec![SegmentId(2), SegmentId(3)]), ..segment.clone() };
     manifest.segments.insert(SegmentId(4), segment);
     manifest.segments.insert(SegmentId(9), collected);
     (manifest.open_from, manifest.next_segment) = (SegmentId(6), SegmentId(70));
+    manifest.deaths_before = ValueLogHead { segment: SegmentId(5), offset: 700 };
     manifest.write(&fs, dir(), STORE).unwrap();
     assert_eq!(Manifest::read(&fs, dir(), STORE).unwrap(), Some(manifest.clone()));
     assert_eq!(manifest.generation, 1);
@@ -82,7 +84,7 @@ fn what_the_manifest_of_a_newer_program_may_say_is_refused_as_unknown() {
     assert!(manifest_of(&one_segment(0, 9)).unwrap().is_some());
     let dropped_owners = words(&[9, 2, 1, 0]);
     let content = one_segment(20, 2);
-    let flags = one_segment(21, 2);
+    let flags = one_segment(21, 4);
     for body in [dropped_owners, content, flags] {
         let refused = manifest_of(&body).unwrap_err();
         assert!(matches!(refused, Error::Incompatible { .. }), "{refused}");
@@ -114,7 +116,8 @@ fn an_address_is_in_one_file() {
         (manifest.open_from, manifest.next_segment) = (SegmentId(5), SegmentId(9));
         let (end, owners) = (HEADER_LEN_U64 as u32, Vec::new());
         let companion = CompanionId([3; 16]);
-        let own = SealedSegment { companion, end, records: 0, has_dead_set: false, owners, origins: None };
+        let own =
+            SealedSegment { companion, end, records: 0, has_dead_set: false, dead_set_after: 0, owners, origins: None };
         let origins = origins.iter().copied().map(SegmentId).collect();
         manifest.segments.insert(SegmentId(8), SealedSegment { origins: Some(origins), ..own.clone() });
         manifest.segments.insert(SegmentId(3), own);

@@ -57,6 +57,18 @@ fn collected() -> MemFs {
     fs
 }
 
+/// The first segment of the fixture in a log that stands alone, one of its records marked.
+fn marked() -> MemFs {
+    let fs = MemFs::new(42);
+    let log = open(&fs, Options { stands_alone: true, ..written() });
+    let first = log.append(7, InternalKeyRef::new(b"honey", 1), EntryMeta::put(), b"the value").unwrap();
+    log.append(7, InternalKeyRef::new(b"honey", 2), EntryMeta::put(), b"next").unwrap();
+    log.seal_all().unwrap();
+    log.append(7, InternalKeyRef::new(b"honey", 3), EntryMeta::put(), b"last").unwrap();
+    log.mark_dead(&[first]).unwrap();
+    fs
+}
+
 fn check(name: &str, expected: &Expect) {
     expected.assert_eq(&hex_dump(&fixture().read(&path(name)).unwrap()));
 }
@@ -291,4 +303,39 @@ fn the_bytes_of_a_manifest_with_a_collected_segment() {
         00d0  00 00 01 00 00 00 02 00 00 00 6e 45 5b c5        |..........nE[.|
     "#]],
     );
+}
+
+#[test]
+fn the_bytes_of_a_dead_set_of_a_log_that_stands_alone() {
+    expect![[r#"
+        0000  72 61 74 65 6c 44 45 44 01 00 00 00 00 00 00 00  |ratelDED........|
+        0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
+        0020  9d f4 a4 63 4e fe a7 a5 de 7f cb 3b 02 65 3b c8  |...cN......;.e;.|
+        0030  55 c2 a4 c9 7f 1c 35 a3 43 6e f0 4a c0 2d 49 61  |U.....5.Cn.J.-Ia|
+        0040  01 00 00 00 00 00 00 00 e6 46 3e 7f 89 ed 6d 83  |.........F>...m.|
+        0050  b7 6d ed 47 73 97 1f 85 01 00 00 00 00 00 00 00  |.m.Gs...........|
+        0060  2e 00 00 00 00 00 00 00 00 00 00 00 de f6 a5 42  |...............B|
+        0070  70 04 87 0f 3d 96                                |p...=.|
+    "#]]
+    .assert_eq(&hex_dump(&marked().read(&path("000001.dead")).unwrap()));
+}
+
+#[test]
+fn the_bytes_of_the_manifest_of_a_log_that_stands_alone() {
+    expect![[r#"
+        0000  72 61 74 65 6c 56 4d 46 01 00 00 00 00 00 00 00  |ratelVMF........|
+        0010  73 74 6f 72 65 20 6f 66 20 61 20 74 65 73 74 21  |store of a test!|
+        0020  22 29 d0 06 27 bc be 87 39 69 2b ce 94 d2 b7 28  |")..'...9i+....(|
+        0030  8c 2d 33 fe f4 8c e7 45 11 af a4 a2 cb 2f 58 c6  |.-3....E...../X.|
+        0040  06 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  |................|
+        0050  00 00 00 00 00 00 00 00 02 00 00 00 99 00 00 00  |................|
+        0060  00 00 00 00 00 00 00 00 00 00 00 00 78 bd 73 a8  |............x.s.|
+        0070  41 00 00 00 02 00 00 00 00 00 00 00 01 00 00 00  |A...............|
+        0080  01 00 00 00 00 03 c7 00 00 00 02 00 00 00 00 00  |................|
+        0090  00 00 e6 46 3e 7f 89 ed 6d 83 b7 6d ed 47 73 97  |...F>...m..m.Gs.|
+        00a0  1f 85 01 00 00 00 07 00 00 00 02 00 00 00 00 00  |................|
+        00b0  00 00 57 00 00 00 00 00 00 00 04 00 00 00 00 00  |..W.............|
+        00c0  00 00 8c dd f0 d0                                |......|
+    "#]]
+    .assert_eq(&hex_dump(&marked().read(&path("VLOG-MANIFEST")).unwrap()));
 }

@@ -7,10 +7,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::StoreId;
 use base::clock::ManualClock;
 use base::rng::Rng;
 use bitcask::{Bitcask, Keydir, MergeWindow, Options, Result};
 use vfs::{MemFs, Vfs};
+use vlog::{RecoveryInput, ValueLog};
 
 pub const DIR: &str = "/store";
 /// What the clock of a test shows at first.
@@ -89,4 +91,14 @@ pub fn path(name: &str) -> PathBuf {
 pub fn names(fs: &dyn Vfs, end: &str) -> Vec<String> {
     let names = fs.list(Path::new(DIR)).unwrap().into_iter().map(|entry| entry.name.to_str().unwrap().to_owned());
     names.filter(|name| name.ends_with(end)).collect()
+}
+
+/// The value log of a closed store, as another program would open it.
+pub fn log_of(fs: &MemFs) -> ValueLog {
+    let mut store = StoreId::default();
+    store.0.copy_from_slice(&fs.read(&path("BITCASK")).unwrap()[16..32]);
+    let options = vlog::Options { stands_alone: true, ..vlog::Options::new(store) };
+    let (log, _) = ValueLog::open(Arc::new(fs.clone()), DIR, options, RecoveryInput::default()).unwrap();
+    log.finish_recovery().unwrap();
+    log
 }
