@@ -40,7 +40,7 @@ const READ_THROUGH_BYTES: u32 = 8 << 10;
 
 /// How a collection gives way and tells of itself.
 pub struct CollectContext<'a> {
-    /// Called with the bytes of every piece that was copied. `Break` ends the collection, which then has changed nothing.
+    /// Called with 0 before each segment is scanned, and with the bytes of every piece that was copied. `Break` ends the collection, which then has changed nothing.
     pub pace: &'a dyn Fn(u64) -> ControlFlow<()>,
     /// Called before each step.
     pub step: &'a dyn Fn(CollectStep),
@@ -117,7 +117,7 @@ impl ValueLog {
         self.settle_doubtful()?;
         let sources = self.sources(segments)?;
         (context.step)(CollectStep::Scan);
-        let survivors = self.survivors(&sources)?;
+        let Some(survivors) = self.survivors(&sources, context)? else { return Ok(None) };
         let copies = if survivors.is_empty() {
             None
         } else {
@@ -203,12 +203,15 @@ impl ValueLog {
         ids.into_iter().map(|id| self.known(id)).collect()
     }
 
-    /// What is not dead, ascending by address.
-    fn survivors(&self, sources: &[Arc<Segment>]) -> Result<Vec<Survivor>> {
+    /// What is not dead, ascending by address; `None` where `context` ended it.
+    fn survivors(&self, sources: &[Arc<Segment>], context: &CollectContext<'_>) -> Result<Option<Vec<Survivor>>> {
         let mut survivors = Vec::new();
         let mut end = HEADER_LEN_U64;
         let seals_len = if self.options.keys.is_some() { SEALS_LEN as u64 } else { 0 };
         for (source, segment) in sources.iter().enumerate() {
+            if (context.pace)(0).is_break() {
+                return Ok(None);
+            }
             let dead = self.load_dead_set(segment)?;
             let is_there = |last: &u32| u64::from(*last) < segment.readable_bytes();
             if dead.records() == segment.tally().records.load(Ordering::Relaxed) && dead.offsets().iter().all(is_there)
@@ -235,7 +238,7 @@ impl ValueLog {
             return Err(Error::InvalidArgument("more than 4 GiB would be left in one segment"));
         }
         survivors.sort_unstable_by_key(|survivor| survivor.origin);
-        Ok(survivors)
+        Ok(Some(survivors))
     }
 
     /// Writes the new segment's files; what a failure leaves of them is removed, or is a leftover.

@@ -57,8 +57,11 @@ fn collect_and(log: &ValueLog, at: Point, then: &dyn Fn()) -> u64 {
         }
     };
     let pace = |bytes| {
-        assert!(bytes >= 256 << 10);
-        reached(Point::Piece(pieces.replace(pieces.get() + 1)));
+        match bytes {
+            0 => assert_eq!(pieces.get(), 0, "all is scanned before the first piece"),
+            _ => reached(Point::Piece(pieces.replace(pieces.get() + 1))),
+        }
+        assert!(bytes == 0 || bytes >= 256 << 10);
         ControlFlow::Continue(())
     };
     let context = CollectContext { pace: &pace, step: &|step| reached(Point::Step(step)) };
@@ -177,14 +180,15 @@ fn appends_rolls_seals_and_reads_go_on_at_any_point_of_a_collection() {
 }
 
 #[test]
-fn a_collection_that_is_ended_at_any_piece_has_changed_nothing() {
-    for ended_at in 0..3 {
+fn a_collection_that_is_ended_at_any_piece_or_between_two_segments_has_changed_nothing() {
+    for ended_at in 0..7 {
         let (fs, log, alive, dead) = log_of_four();
         let (before, statistics) = (names(&fs), log.statistics());
         let pieces = Cell::new(0);
-        let pace = |_| match pieces.replace(pieces.get() + 1) {
-            piece if piece == ended_at => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
+        let pace = |bytes| {
+            let piece = pieces.replace(pieces.get() + 1);
+            assert_eq!(bytes == 0, piece < 4, "four segments, then pieces");
+            if piece == ended_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let ended = log.collect(&sealed(&log), &CollectContext { pace: &pace, step: &|_| {} }).unwrap();
         assert_eq!((ended, pieces.get()), (None, ended_at + 1));

@@ -350,7 +350,9 @@ impl Store {
         let events = &self.options.events;
         let stop = || self.garbage.is_paused() || self.workers.is_stopping();
         let pace = |bytes| {
-            events.gc(|| GcEvent::Progress { bytes });
+            if bytes > 0 {
+                events.gc(|| GcEvent::Progress { bytes });
+            }
             if stop() { ControlFlow::Break(()) } else { pace(bytes) }
         };
         let step = |step| events.gc(|| GcEvent::Step(step));
