@@ -130,11 +130,13 @@ impl<'a, K: Keydir> Loading<'a, K> {
         });
         match from_hint {
             Err(error) if error.is_corruption() => {
-                tracing::warn!(%error, "a hint file cannot be used, the records are read instead");
                 // What was taken already is taken again, to the same effect.
                 self.take(self.log.records(segment)?, &dead)?;
-                self.loaded.recovery.lost_hints.push(vlog::hint_path(self.log.dir(), segment));
-                self.loaded.without_hint.push(segment);
+                if !self.log.is_collected_meanwhile(segment)? {
+                    tracing::warn!(%error, "a hint file cannot be used, the records are read instead");
+                    self.loaded.recovery.lost_hints.push(vlog::hint_path(self.log.dir(), segment));
+                    self.loaded.without_hint.push(segment);
+                }
                 Ok(())
             }
             other => other,

@@ -279,6 +279,7 @@ fn open_beside_a_merge(moment: u64, holds_files: bool, value_len: usize) -> bool
     let reader = Bitcask::open(DIR, Options { read_only: true, ..small(traced.clone()) });
     let reader = reader.unwrap_or_else(|error| panic!("moment {moment}: {error}"));
     traced.disarm_all();
+    assert_eq!(reader.recovery().lost_hints, [] as [PathBuf; 0], "moment {moment}: what a merge took away is no loss");
     let history = history.lock();
     let found = contents(&reader).unwrap();
     assert!(

@@ -52,6 +52,13 @@ impl Beside {
         }
     }
 
+    /// Whether the writer has taken a segment off the list since: its files may be gone, and are no loss.
+    pub(crate) fn is_taken_off(&self, vfs: &dyn Vfs, dir: &Path, options: &Options, id: SegmentId) -> Result<bool> {
+        let now = Manifest::read(vfs, dir, options.of_store())?;
+        let is_other = |now: &Manifest| self.generation != Some(now.generation);
+        Ok(now.is_some_and(|now| is_other(&now) && id < now.open_from && !now.segments.contains_key(&id)))
+    }
+
     /// What an error of opening comes from: files that are gone, where the writer has said so meanwhile.
     pub(crate) fn explain(&self, vfs: &dyn Vfs, dir: &Path, options: &Options, error: Error) -> Error {
         match generation(vfs, dir, options) {

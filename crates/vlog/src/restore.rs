@@ -21,6 +21,16 @@ impl ValueLog {
         Ok(Entries(Source::Records(RecordScanner::new(Arc::clone(segment.file()), segment.header().clone(), limit))))
     }
 
+    /// Whether the files of a segment may be gone because its writer has collected it since this log was opened, for reading
+    /// only. Reads the manifest.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), where the manifest is damaged or cannot be read.
+    pub fn is_collected_meanwhile(&self, segment: SegmentId) -> Result<bool> {
+        let Some(beside) = &self.beside else { return Ok(false) };
+        beside.is_taken_off(&*self.vfs, &self.dir, &self.options, segment)
+    }
+
     /// Makes the hint file of a sealed segment anew, durably, from its records.
     ///
     /// # Errors
