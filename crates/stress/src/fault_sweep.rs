@@ -19,6 +19,8 @@ use crate::{Failure, Outcome};
 const COMMITS: u64 = 72;
 const SYNC_EVERY: u64 = 9;
 const COLLECT_EVERY: u64 = 14;
+/// An encrypted store gets another data key this often.
+const ROTATE_EVERY: u64 = 11;
 /// A commit is tried this often while the store stays healthy.
 const TRIES: u64 = 4;
 
@@ -84,11 +86,11 @@ impl fmt::Display for FaultAt {
 ///
 /// # Errors
 /// When something does not hold.
-pub fn run(seed: u64, fault: FaultAt) -> Outcome<Ran> {
+pub fn run(seed: u64, making: Making, fault: FaultAt) -> Outcome<Ran> {
     let memory = MemFs::new(seed);
     let faults = FaultFs::over_memory(memory.clone(), FaultPlan::none());
     let id = faults.arm(fault.fault());
-    let mut run = Run { history: History::default(), acknowledged: 0, synced: 0, ran: Ran::default() };
+    let mut run = Run { making, history: History::default(), acknowledged: 0, synced: 0, ran: Ran::default() };
     let lived = run.live(&faults, id);
     run.ran.struck = faults.hits(id) > 0;
     ensure(run.ran.struck || lived.is_ok(), || format!("a failure without a fault: {lived:?}"))?;
@@ -105,6 +107,7 @@ pub fn run(seed: u64, fault: FaultAt) -> Outcome<Ran> {
 }
 
 struct Run {
+    making: Making,
     history: History,
     acknowledged: u64,
     synced: u64,
@@ -115,7 +118,7 @@ impl Run {
     /// Works until the end, or until the store does not go on.
     fn live(&mut self, faults: &FaultFs, fault: FaultId) -> Outcome {
         let fs: Arc<dyn Vfs> = Arc::new(faults.clone());
-        let Ok(db) = tiny_options(fs, Making::default()).open(DIR) else { return Ok(()) };
+        let Ok(db) = tiny_options(fs, self.making).open(DIR) else { return Ok(()) };
         for name in KEYSPACES.iter().take(2) {
             if db.keyspace(name, KeyspaceOptions::new()).is_err() {
                 return Ok(());
@@ -124,6 +127,9 @@ impl Run {
         while self.history.len() < COMMITS && self.commit(&db)? {
             if self.acknowledged.is_multiple_of(COLLECT_EVERY) {
                 collect(&db)?;
+            }
+            if self.making.encrypted && self.acknowledged.is_multiple_of(ROTATE_EVERY) {
+                told("a rotation", db.rotate_data_key())?;
             }
         }
         let shown = self.history.check(&db).map_err(|failure| failure.during("the check of the open store"))?;
@@ -172,7 +178,7 @@ impl Run {
     }
 
     fn check_image(&self, memory: &MemFs, floor: u64) -> Outcome {
-        let open = || tiny_options(Arc::new(memory.clone()), Making::default()).open(DIR);
+        let open = || tiny_options(Arc::new(memory.clone()), self.making).open(DIR);
         let db = open()?;
         let shown = self.history.check(&db)?;
         ensure(shown >= floor, || format!("{shown} commits are there, {floor} were durable"))?;
@@ -188,10 +194,15 @@ impl Run {
     }
 }
 
-/// Collects by hand. What fails is said in its kind, and is tried again by the next collection.
+/// Collects by hand; what fails is tried again by the next collection.
 fn collect(db: &Db) -> Outcome {
-    let Err(error) = db.gc().run_once(GcOptions::new().discard_ratio(0.05)) else { return Ok(()) };
+    told("a collection", db.gc().run_once(GcOptions::new().discard_ratio(0.05)).map(drop))
+}
+
+/// What fails is said in its kind.
+fn told(what: &str, done: engine::Result<()>) -> Outcome {
+    let Err(error) = done else { return Ok(()) };
     let is_known =
         matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Io | ErrorKind::ReadOnly | ErrorKind::Poisoned);
-    ensure(is_known, || format!("a collection fails with {:?}: {error}", error.kind()))
+    ensure(is_known, || format!("{what} fails with {:?}: {error}", error.kind()))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use stress::kill::child::{self, Portion, StopAt};
-use stress::kill::{Limits, Phase, soak};
+use stress::kill::{Limits, Phase, Place, soak};
 
 /// Crash and soak proofs of the store.
 #[derive(Parser)]
@@ -30,6 +30,9 @@ enum Command {
         /// A folder for the store, new or empty; without one, a temporary folder that is removed at the end.
         #[arg(long)]
         store: Option<PathBuf>,
+        /// Encrypts the store, and replaces its data key again and again.
+        #[arg(long)]
+        encrypted: bool,
     },
     /// The process that is killed.
     #[command(hide = true)]
@@ -41,23 +44,27 @@ enum Command {
         seed: u64,
         #[arg(long, value_parser = parse_stop_at)]
         stop_at: Option<StopAt>,
+        #[arg(long)]
+        encrypted: bool,
     },
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Soak { seconds, seed, store } => run_soak(seconds, seed, store),
-        Command::Child { dir, status, seed, stop_at } => match child::run(&dir, &status, seed, stop_at) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                eprintln!("child: {failure}");
-                ExitCode::FAILURE
+        Command::Soak { seconds, seed, store, encrypted } => run_soak(seconds, seed, store, encrypted),
+        Command::Child { dir, status, seed, stop_at, encrypted } => {
+            match child::run(Place { dir: &dir, encrypted }, &status, seed, stop_at) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => {
+                    eprintln!("child: {failure}");
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
     }
 }
 
-fn run_soak(seconds: u64, seed: u64, store: Option<PathBuf>) -> ExitCode {
+fn run_soak(seconds: u64, seed: u64, store: Option<PathBuf>, encrypted: bool) -> ExitCode {
     let temporary = std::env::temp_dir().join(format!("ratel-soak-{}", std::process::id()));
     let dir = store.as_ref().unwrap_or(&temporary);
     let program = match std::env::current_exe() {
@@ -73,7 +80,8 @@ fn run_soak(seconds: u64, seed: u64, store: Option<PathBuf>) -> ExitCode {
     };
     println!("seed {seed}, store {}", dir.display());
     let time = Duration::from_secs(seconds);
-    let tally = soak(&program, dir, seed, Limits { rounds_min: 1, time_min: time, every_phase: false, time_max: time });
+    let limits = Limits { rounds_min: 1, time_min: time, every_phase: false, time_max: time };
+    let tally = soak(&program, Place { dir, encrypted }, seed, limits);
     println!("{}", tally.phases());
     let is_whole = tally.lost + tally.wrong == 0;
     for flaw in &tally.flaws {

@@ -33,6 +33,7 @@ fn the_same_holds_for_a_value_log_in_a_folder_of_its_own_and_for_an_encrypted_st
         assert!(report.failures.is_empty(), "{what}: {:#?}", report.failures);
         assert_eq!(report.images.len(), plan.draws.len(), "{what}: a mode has no images: {report}");
         assert!(report.events.collections >= 3, "{what}: {report}");
+        assert_eq!(report.events.key_registries >= 5, making.encrypted, "{what}: {report}");
     }
 }
 

@@ -14,19 +14,22 @@ use crate::kill::message::Message;
 use crate::kill::status::StatusPage;
 use crate::kill::transaction::{Transaction, marked_number, marker_key};
 use crate::kill::watched::{Watch, WatchedFs};
-use crate::kill::{PAIR_KEYSPACE, WRITERS, store_dir, tiny_options};
+use crate::kill::{PAIR_KEYSPACE, Place, WRITERS};
 use crate::{Failure, Outcome};
 
 pub use crate::kill::watched::{Portion, StopAt};
+
+/// A writer of an encrypted store replaces the data key after so many transactions.
+const ROTATE_EVERY: u64 = 100;
 
 /// Commits until it is killed.
 ///
 /// # Errors
 /// When the store cannot be opened, or does not do as it should; it never returns otherwise.
-pub fn run(dir: &Path, status: &Path, seed: u64, stop_at: Option<StopAt>) -> Outcome {
+pub fn run(place: Place<'_>, status: &Path, seed: u64, stop_at: Option<StopAt>) -> Outcome {
     let watch = Arc::new(Watch::new(StatusPage::create(status)?, stop_at));
     let fs = WatchedFs::new(Arc::new(RealFs::new()), Arc::clone(&watch));
-    let db = tiny_options().vfs(Arc::new(fs)).open(store_dir(dir))?;
+    let db = place.options().vfs(Arc::new(fs)).open(place.store_dir())?;
     let keyspaces =
         [db.keyspace("default", KeyspaceOptions::new())?, db.keyspace(PAIR_KEYSPACE, KeyspaceOptions::new())?];
     let mut writers = Vec::new();
@@ -40,7 +43,8 @@ pub fn run(dir: &Path, status: &Path, seed: u64, stop_at: Option<StopAt>) -> Out
         let handles: Vec<_> = writers
             .into_iter()
             .map(|(writer, number)| {
-                scope.spawn(move || write(db, keyspaces, watch, Transaction { seed, writer, number }))
+                let rotates = place.encrypted && writer == 0;
+                scope.spawn(move || write(db, keyspaces, watch, Transaction { seed, writer, number }, rotates))
             })
             .collect();
         scope.spawn(move || tell(read(db, keyspaces, seed)));
@@ -66,7 +70,7 @@ fn newest(keyspaces: &[Keyspace; 2], writer: u32) -> Outcome<u64> {
 }
 
 /// Commits transaction after transaction, the first behind `last`.
-fn write(db: &Db, keyspaces: &[Keyspace; 2], watch: &Watch, last: Transaction) -> Outcome {
+fn write(db: &Db, keyspaces: &[Keyspace; 2], watch: &Watch, last: Transaction, rotates: bool) -> Outcome {
     for number in last.number + 1.. {
         let transaction = Transaction { number, ..last };
         let batch = transaction.batch(keyspaces)?;
@@ -74,6 +78,9 @@ fn write(db: &Db, keyspaces: &[Keyspace; 2], watch: &Watch, last: Transaction) -
         let info = watch.commit(|| db.write_with(batch, options))?;
         let writer = transaction.writer;
         Message::Acknowledged { writer, number, version: info.version }.send_to_parent()?;
+        if rotates && number.is_multiple_of(ROTATE_EVERY) {
+            db.rotate_data_key()?;
+        }
     }
     Ok(())
 }

@@ -15,9 +15,10 @@ mod status;
 pub mod transaction;
 mod watched;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use engine::{AutoGc, GcPolicy, Options};
+use engine::{AutoGc, GcPolicy, Options, StaticKey};
 
 pub use phase::Phase;
 pub use soak::{Limits, Tally, soak};
@@ -28,9 +29,29 @@ pub const WRITERS: u32 = 4;
 /// The keyspace beside the default one.
 pub const PAIR_KEYSPACE: &str = "pairs";
 
-/// The store's folder in that of a run.
-fn store_dir(dir: &Path) -> std::path::PathBuf {
-    dir.join("store")
+/// Where a run is, and how its store is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// A folder that holds nothing else.
+    pub dir: &'a Path,
+    /// Whether the store is encrypted; then its data key is replaced again and again.
+    pub encrypted: bool,
+}
+
+impl Place<'_> {
+    fn store_dir(self) -> PathBuf {
+        self.dir.join("store")
+    }
+
+    fn options(self) -> Options {
+        let options = tiny_options();
+        if self.encrypted { options.encryption(Arc::new(StaticKey::new(&[7; 32]))) } else { options }
+    }
+
+    /// What a process can be in the middle of.
+    fn phases(self) -> Vec<Phase> {
+        Phase::ALL.into_iter().filter(|phase| self.encrypted || *phase != Phase::KeyRotation).collect()
+    }
 }
 
 /// So small that in a fraction of a second everything happens: about five tables a level, a full segment each megabyte.

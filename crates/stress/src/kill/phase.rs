@@ -27,11 +27,13 @@ pub enum Phase {
     GcCommit,
     /// The removal of a file of a segment that was collected.
     Unlink,
+    /// A new data key, from the first byte of the registry that has it until that is durable. Only of an encrypted store.
+    KeyRotation,
 }
 
 impl Phase {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Commit,
         Self::Flush,
         Self::Compaction,
@@ -41,6 +43,7 @@ impl Phase {
         Self::GcCopy,
         Self::GcCommit,
         Self::Unlink,
+        Self::KeyRotation,
     ];
 
     /// Its bit in a set of phases.
@@ -65,6 +68,7 @@ impl Phase {
             Operation::Create if collects && name.starts_with("VLOG-MANIFEST") => Some(Self::GcCommit),
             Operation::Remove if collects => Some(Self::Unlink),
             _ if collects => None,
+            Operation::Create if name.starts_with("KEYREGISTRY") => Some(Self::KeyRotation),
             Operation::Create if name.ends_with(".sst.tmp") && thread == "ratel-compact" => Some(Self::Compaction),
             Operation::Create if name.ends_with(".sst.tmp") => Some(Self::Flush),
             Operation::Create if name.ends_with(".wal") => Some(Self::LogSwitch),
@@ -86,6 +90,7 @@ impl Phase {
             Self::Unlink => operation == Operation::Remove,
             Self::SegmentSeal | Self::GcCommit => operation == Operation::Rename && name.starts_with("VLOG-MANIFEST"),
             Self::ManifestRewrite => operation == Operation::Rename && name.starts_with("CURRENT"),
+            Self::KeyRotation => operation == Operation::Rename && name.starts_with("KEYREGISTRY"),
         }
     }
 }
@@ -102,6 +107,7 @@ impl fmt::Display for Phase {
             Self::GcCopy => "gc-copy",
             Self::GcCommit => "gc-commit",
             Self::Unlink => "unlink",
+            Self::KeyRotation => "key-rotation",
         })
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use crate::kill::Place;
 use crate::kill::child::{Portion, StopAt};
 use crate::kill::expected::{Expected, Flaw};
 use crate::kill::message::Message;
@@ -18,7 +19,7 @@ use crate::kill::status::phases_at_death;
 #[derive(Debug)]
 pub(crate) struct Round<'a> {
     pub(crate) program: &'a Path,
-    pub(crate) dir: &'a Path,
+    pub(crate) place: Place<'a>,
     pub(crate) seed: u64,
     /// Killed then at the latest.
     pub(crate) delay: Duration,
@@ -37,7 +38,7 @@ pub(crate) struct Killed {
 
 impl Round<'_> {
     fn status_path(&self) -> PathBuf {
-        self.dir.join("status")
+        self.place.dir.join("status")
     }
 
     /// Starts the child, kills it, and takes all that it said into account.
@@ -68,8 +69,11 @@ impl Round<'_> {
             _ => {}
         }
         let mut command = Command::new(self.program);
-        command.arg("child").arg(self.dir).arg("--status").arg(self.status_path());
+        command.arg("child").arg(self.place.dir).arg("--status").arg(self.status_path());
         command.arg("--seed").arg(self.seed.to_string());
+        if self.place.encrypted {
+            command.arg("--encrypted");
+        }
         if let Some(StopAt { phase, step, portion }) = self.stop_at {
             let portion = match portion {
                 Portion::None => "none",

@@ -13,7 +13,7 @@ use crate::content::mix;
 use crate::kill::child::{Portion, StopAt};
 use crate::kill::expected::{Expected, Flaw};
 use crate::kill::round::Round;
-use crate::kill::{Phase, store_dir, tiny_options};
+use crate::kill::{Phase, Place};
 
 /// When a soak ends.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +62,8 @@ impl Tally {
         format!("kills by phase: {}", counts.join(", "))
     }
 
-    fn has_every_phase(&self) -> bool {
-        self.by_phase.len() == Phase::ALL.len()
+    fn has_every_phase(&self, place: Place<'_>) -> bool {
+        place.phases().iter().all(|phase| self.by_phase.contains_key(phase))
     }
 
     fn note(&mut self, flaw: Flaw) {
@@ -75,24 +75,23 @@ impl Tally {
     }
 }
 
-/// Kills and checks until `limits` or the first flaw. `program` is the `stress` binary, `dir` a folder that holds nothing
-/// else.
+/// Kills and checks until `limits` or the first flaw. `program` is the `stress` binary.
 #[must_use]
-pub fn soak(program: &Path, dir: &Path, seed: u64, limits: Limits) -> Tally {
+pub fn soak(program: &Path, place: Place<'_>, seed: u64, limits: Limits) -> Tally {
     let mut tally = Tally::default();
-    if let Err(error) = fs::create_dir_all(dir) {
-        tally.note(Flaw::Wrong(format!("{} cannot be made: {error}", dir.display())));
+    if let Err(error) = fs::create_dir_all(place.dir) {
+        tally.note(Flaw::Wrong(format!("{} cannot be made: {error}", place.dir.display())));
         return tally;
     }
     let (began, mut expected) = (Instant::now(), Expected::new(seed));
     let enough = |tally: &Tally| {
         let past = began.elapsed();
         let done = tally.rounds >= limits.rounds_min && past >= limits.time_min;
-        past >= limits.time_max || (done && (!limits.every_phase || tally.has_every_phase()))
+        past >= limits.time_max || (done && (!limits.every_phase || tally.has_every_phase(place)))
     };
     while !enough(&tally) {
         let mut rng = Rng::new(mix(&[seed, tally.rounds, 3]));
-        let round = choose(program, dir, seed, &tally, &mut rng);
+        let round = choose(program, place, seed, &tally, &mut rng);
         tally.rounds += 1;
         let outcome = round.run(&mut expected).and_then(|killed| {
             tally.kills += 1;
@@ -101,7 +100,7 @@ pub fn soak(program: &Path, dir: &Path, seed: u64, limits: Limits) -> Tally {
                 *tally.by_phase.entry(phase).or_default() += 1;
             }
             // Sometimes the next child is the first to see what the kill has left.
-            if rng.one_in(4) { Ok(()) } else { check(dir, &mut expected, &mut rng) }
+            if rng.one_in(4) { Ok(()) } else { check(place, &mut expected, &mut rng) }
         });
         if let Err(flaw) = outcome {
             eprintln!("round {}: {flaw} ({round:?})", tally.rounds);
@@ -109,44 +108,45 @@ pub fn soak(program: &Path, dir: &Path, seed: u64, limits: Limits) -> Tally {
             return tally;
         }
     }
-    if let Err(flaw) = check(dir, &mut expected, &mut Rng::new(seed)) {
+    if let Err(flaw) = check(place, &mut expected, &mut Rng::new(seed)) {
         tally.note(flaw);
     }
     tally
 }
 
 /// A random moment, or a chosen step of a phase, one that no kill has fallen into yet if there is any.
-fn choose<'a>(program: &'a Path, dir: &'a Path, seed: u64, tally: &Tally, rng: &mut Rng) -> Round<'a> {
+fn choose<'a>(program: &'a Path, place: Place<'a>, seed: u64, tally: &Tally, rng: &mut Rng) -> Round<'a> {
     if rng.one_in(2) {
         let delay = Duration::from_millis(5 + rng.below(295));
-        return Round { program, dir, seed, delay, stop_at: None };
+        return Round { program, place, seed, delay, stop_at: None };
     }
-    let missing: Vec<_> = Phase::ALL.into_iter().filter(|phase| !tally.by_phase.contains_key(phase)).collect();
-    let from = if missing.is_empty() { &Phase::ALL[..] } else { &missing };
+    let all = place.phases();
+    let missing: Vec<_> = all.iter().filter(|phase| !tally.by_phase.contains_key(phase)).copied().collect();
+    let from = if missing.is_empty() { &all } else { &missing };
     let phase = from.get(rng.below(from.len() as u64) as usize).copied().unwrap_or(Phase::Commit);
     let portions = [Portion::None, Portion::Half, Portion::All];
     let portion = portions.get(rng.below(3) as usize).copied().unwrap_or(Portion::None);
     // Mostly among the first steps, which are of different kinds, but of commits, which are many.
     let step = 1 + if phase == Phase::Commit { rng.below(2_000) } else { rng.below(24) };
-    Round { program, dir, seed, delay: Duration::from_millis(600), stop_at: Some(StopAt { phase, step, portion }) }
+    Round { program, place, seed, delay: Duration::from_millis(600), stop_at: Some(StopAt { phase, step, portion }) }
 }
 
 /// Opens the store in this process and compares all of it.
-fn check(dir: &Path, expected: &mut Expected, rng: &mut Rng) -> Result<(), Flaw> {
-    let store = store_dir(dir);
+fn check(place: Place<'_>, expected: &mut Expected, rng: &mut Rng) -> Result<(), Flaw> {
+    let store = place.store_dir();
     if !store.join("CURRENT").exists() && expected.transactions() == 0 {
         // Killed before there was a store.
         return Ok(());
     }
     if rng.one_in(4) {
-        match tiny_options().open_read_only(&store) {
+        match place.options().open_read_only(&store) {
             Ok(db) => expected.check(&db)?,
             // Killed while it was being made.
             Err(_) if expected.transactions() == 0 => {}
             Err(error) => return Err(error.into()),
         }
     }
-    let db = tiny_options().open(&store)?;
+    let db = place.options().open(&store)?;
     expected.check(&db)?;
     if rng.one_in(8) {
         db.verify(VerifyOptions::new())?;

@@ -151,15 +151,20 @@ pub fn run(plan: &Plan, forgets: Option<fn(&Path) -> bool>) -> Report {
                 let _ = send.send(image);
             }
         });
-        let worked = workload::run(tiny_options(Arc::new(fs.clone()), plan.making), &progress, &found.stop);
+        let worked = workload::run(
+            tiny_options(Arc::new(fs.clone()), plan.making),
+            plan.making.encrypted,
+            &progress,
+            &found.stop,
+        );
         fs.clear_hook();
         worked
     });
     let mut report = Report { changes: *found.changes.lock(), ..Report::default() };
     match worked {
         Ok(counted) => {
-            let Events { log_switches, segment_seals, manifest_switches, .. } = *found.seen.lock();
-            report.events = Events { log_switches, segment_seals, manifest_switches, ..counted };
+            let Events { log_switches, segment_seals, manifest_switches, key_registries, .. } = *found.seen.lock();
+            report.events = Events { log_switches, segment_seals, manifest_switches, key_registries, ..counted };
         }
         Err(failure) => found.report(failure.during("the workload itself")),
     }

@@ -21,6 +21,8 @@ const LATE_KEYSPACE_AFTER: u64 = 37;
 const SYNC_EVERY: u64 = 13;
 /// After one commit in this many, known garbage is collected by hand; otherwise that happens by itself.
 const COLLECT_EVERY: u64 = 19;
+/// After one commit in this many, an encrypted store gets another data key.
+const ROTATE_EVERY: u64 = 20;
 
 /// What the workload has done so far, as the taker of an image sees it.
 #[derive(Debug, Default)]
@@ -69,6 +71,8 @@ pub struct Events {
     pub segment_seals: u64,
     /// Manifests written.
     pub manifest_switches: u64,
+    /// Registries of data keys written.
+    pub key_registries: u64,
 }
 
 impl Events {
@@ -84,6 +88,8 @@ impl Events {
             self.segment_seals += 1;
         } else if name.starts_with("MANIFEST-") {
             self.manifest_switches += 1;
+        } else if name.starts_with("KEYREGISTRY") {
+            self.key_registries += 1;
         }
     }
 }
@@ -91,15 +97,18 @@ impl Events {
 impl fmt::Display for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { commits, flushes, compactions, collections, collections_by_hand, .. } = self;
-        let Self { log_switches, segment_seals, manifest_switches, .. } = self;
+        let Self { log_switches, segment_seals, manifest_switches, key_registries, .. } = self;
         write!(f, "{commits} commits, {flushes} flushes, {compactions} compactions, ")?;
         write!(f, "{collections} collections, {collections_by_hand} of them by hand, {log_switches} log switches, ")?;
-        write!(f, "{segment_seals} segment seals, {manifest_switches} manifest switches")
+        write!(
+            f,
+            "{segment_seals} segment seals, {manifest_switches} manifest switches, {key_registries} key registries"
+        )
     }
 }
 
 /// Runs the workload to its end, the closing of the store included, or until a check has failed.
-pub(super) fn run(options: Options, progress: &Progress, stop: &AtomicBool) -> Outcome<Events> {
+pub(super) fn run(options: Options, encrypted: bool, progress: &Progress, stop: &AtomicBool) -> Outcome<Events> {
     let db = options.open(DIR)?;
     let mut keyspaces: Vec<Keyspace> = Vec::new();
     for name in KEYSPACES.iter().take(2) {
@@ -116,6 +125,9 @@ pub(super) fn run(options: Options, progress: &Progress, stop: &AtomicBool) -> O
             let late = KEYSPACES.last().copied().unwrap_or_default();
             keyspaces.push(db.keyspace(late, KeyspaceOptions::new())?);
             progress.note(|past| past.keyspaces = keyspaces.len());
+        }
+        if encrypted && number.is_multiple_of(ROTATE_EVERY) {
+            db.rotate_data_key()?;
         }
         if number.is_multiple_of(COLLECT_EVERY) {
             by_hand += collect(&db, false)?;

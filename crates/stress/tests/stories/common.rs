@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base::sync::{Condvar, Mutex};
-use engine::{Db, Durability, Keyspace, KeyspaceOptions, Options, WriteBatch, WriteOptions};
+use engine::{Db, Durability, Keyspace, KeyspaceOptions, Options, StaticKey, WriteBatch, WriteOptions};
 use stress::content::bytes;
 use vfs::{CrashMode, FaultFs, FaultPlan, MemFs, Operation, OperationRecord, Vfs};
 
@@ -48,7 +48,12 @@ impl Disk {
     }
 
     pub(crate) fn try_open(&self) -> engine::Result<Db> {
-        tiny().vfs(self.vfs()).inline_background().open(DIR)
+        let db = tiny().vfs(self.vfs()).inline_background().open(DIR)?;
+        // Each life of an encrypted store has a data key of its own.
+        if crate::ENCRYPTED {
+            db.rotate_data_key()?;
+        }
+        Ok(db)
     }
 
     /// A store with a thread that flushes and one that compacts.
@@ -63,7 +68,9 @@ impl Disk {
 }
 
 pub(crate) fn tiny() -> Options {
-    Options::new()
+    let options = Options::new();
+    let options = if crate::ENCRYPTED { options.encryption(Arc::new(StaticKey::new(&[7; 32]))) } else { options };
+    options
         .memtable_size(64 << 10)
         .num_memtables(4)
         .value_threshold(512)
@@ -72,6 +79,12 @@ pub(crate) fn tiny() -> Options {
         .l0_compaction_trigger(2)
         .level_base_size(64 << 10)
         .table_size(16 << 10)
+}
+
+/// Bytes that a record takes in a segment.
+pub(crate) fn stored_len(key_len: usize, value_len: usize) -> u64 {
+    // Of an encrypted one, key and value have a tag of 16 bytes each.
+    vlog::record_len(key_len, value_len) + if crate::ENCRYPTED { 32 } else { 0 }
 }
 
 pub(crate) fn keyspace(db: &Db, name: &str) -> Keyspace {

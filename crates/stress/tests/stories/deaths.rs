@@ -10,7 +10,7 @@ use stress::content::bytes;
 use vfs::{Cause, CrashMode, Fault, Operation, OperationRecord};
 
 use crate::collections::roll;
-use crate::common::{Disk, Gate, ends_with, keyspace, put, put_synced};
+use crate::common::{Disk, Gate, ends_with, keyspace, put, put_synced, stored_len};
 use crate::values::{check_garbage, collect};
 
 /// What drops the first version of a key.
@@ -128,7 +128,7 @@ fn a_death_is_noted_only_once_no_view_reaches_the_value() {
         job.run(&db);
         assert_eq!(values(&db), [bytes(4, 3_000)]);
         let noted = db.gc().status().dead_bytes - dead_before;
-        assert_eq!(noted, vlog::record_len("key".len(), 3_000), "{job:?}: bytes that are dead at once");
+        assert_eq!(noted, stored_len("key".len(), 3_000), "{job:?}: bytes that are dead at once");
         // Something changes with the deaths noted, too.
         put(&keyspace(&db, "default"), "another", b"small");
         db.flush().unwrap();

@@ -7,6 +7,9 @@
     reason = "a failed test panics"
 )]
 
+/// How the stores are made; see `stories_encrypted`.
+const ENCRYPTED: bool = false;
+
 mod collections;
 mod common;
 mod deaths;

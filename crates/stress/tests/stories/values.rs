@@ -7,7 +7,7 @@ use engine::{CompactOptions, Db, GcOptions, Keyspace, Read, ScanOptions, VerifyO
 use stress::content::bytes;
 use vfs::{Cause, CrashMode, Fault, Operation};
 
-use crate::common::{Disk, keyspace, put, put_synced, value_of};
+use crate::common::{Disk, keyspace, put, put_synced, stored_len, value_of};
 
 /// No record that an entry points to is dead; and after everything was compacted, each record is either that of a key, or
 /// dead.
@@ -27,7 +27,7 @@ fn dead_and_not_live(disk: &Disk, db: &Db) -> (u64, u64) {
         for item in keyspace(db, &info.name).scan(ScanOptions::new().all_versions(true)) {
             let item = item.unwrap();
             if item.is_separated() {
-                live += vlog::record_len(item.key().len(), item.value_len() as usize);
+                live += stored_len(item.key().len(), item.value_len() as usize);
             }
         }
     }
