@@ -1,14 +1,15 @@
 //! Seals the pieces of one file: AES-256-GCM (NIST SP 800-38D) under a key of the file's own.
 //!
 //! ```text
-//! key of a file := HKDF-SHA256(data key, salt of the file, "ratel file 1 " | magic of its kind)
+//! key of a file := HKDF-SHA256(data key, salt of the file, "ratel file 1 " | identity of the file)
 //! nonce         := position u64, big-endian | domain u32, big-endian
 //! ```
 //!
 //! Invariants
 //! 1. A nonce is used once under one key. The key is the file's alone, since its salt is drawn anew for each file that is
 //!    made; within the file, whoever seals never seals two texts at one position in one domain.
-//! 2. A piece opens only in its own file, at its own position, with the associated data that it was sealed with.
+//! 2. The identity begins with the magic of the file's kind. What else of its header it has is proven with each piece.
+//! 3. A piece opens only in its own file, at its own position, with the associated data that it was sealed with.
 //!
 //! Called for each block or record, so nothing here allocates.
 
@@ -59,12 +60,13 @@ pub struct FileCipher {
 
 impl FileCipher {
     /// For a file that is about to be made: the key id and cipher under which it is to be sealed, if there are keys at
-    /// all. `salt` is drawn anew for it, in full, from [`vfs::Vfs::fill_random`].
+    /// all. `identity` is the magic of its kind, and what else it is to be known by, at one length for each kind. `salt` is
+    /// drawn anew for it, in full, from [`vfs::Vfs::fill_random`].
     #[must_use]
-    pub fn for_new_file(keys: Option<&Keyring>, kind: &FileKind, salt: &[u8; SALT_LEN]) -> (KeyId, Option<Self>) {
+    pub fn for_new_file(keys: Option<&Keyring>, identity: &[u8], salt: &[u8; SALT_LEN]) -> (KeyId, Option<Self>) {
         match keys {
             Some(keys) => {
-                let (id, cipher) = keys.seal_with_current(kind, salt);
+                let (id, cipher) = keys.seal_with_current(identity, salt);
                 (id, Some(cipher))
             }
             None => (KeyId::NONE, None),
@@ -74,23 +76,24 @@ impl FileCipher {
     /// For a file whose header has this key id and salt; `None` where the id says that it is not encrypted.
     ///
     /// # Errors
-    /// When it is encrypted and there are no keys, or not this one.
+    /// When it is encrypted and there are no keys, or not this one; when it is not, in a store that was from its first file on.
     pub fn of_file(
         keys: Option<&Keyring>,
         id: KeyId,
-        kind: &FileKind,
+        identity: &[u8],
         salt: &[u8; SALT_LEN],
     ) -> Result<Option<Self>, KeyError> {
         match (id, keys) {
-            (KeyId::NONE, _) => Ok(None),
+            (KeyId::NONE, None) => Ok(None),
+            (KeyId::NONE, Some(keys)) => keys.check_plain().map(|()| None),
             (id, None) => Err(KeyError::NoKeys(id)),
-            (id, Some(keys)) => keys.open_with(id, kind, salt).map(Some),
+            (id, Some(keys)) => keys.open_with(id, identity, salt).map(Some),
         }
     }
 
-    /// The cipher of the file with this salt, of this kind, under a data key.
-    pub(crate) fn new(data_key: &Secret, kind: &FileKind, salt: &[u8; SALT_LEN]) -> Self {
-        let key = derive::<KEY_LEN>(data_key, salt, &[b"ratel file 1 ", kind]);
+    /// The cipher of the file with this salt and identity, under a data key.
+    pub(crate) fn new(data_key: &Secret, identity: &[u8], salt: &[u8; SALT_LEN]) -> Self {
+        let key = derive::<KEY_LEN>(data_key, salt, &[b"ratel file 1 ", identity]);
         Self { aead: AesGcm::new((&*key).into()) }
     }
 

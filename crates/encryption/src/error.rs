@@ -92,6 +92,10 @@ pub enum KeyError {
     #[error("the file is encrypted (data key {0}), and the store was opened without a master key")]
     NoKeys(KeyId),
 
+    /// The file says that it is not encrypted, and its store was from the first file on.
+    #[error("the file is not encrypted, as all files of its store are")]
+    NotEncrypted,
+
     /// The registry does not have the file's key.
     #[error("the file is encrypted under data key {0}, which the key registry does not have")]
     UnknownKey(KeyId),

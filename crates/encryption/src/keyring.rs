@@ -19,7 +19,7 @@ use base::sync::atomic::{AtomicBool, Ordering};
 use base::sync::{Mutex, RwLock};
 use vfs::Vfs;
 
-use crate::cipher::{FileCipher, FileKind, KeyId, SALT_LEN};
+use crate::cipher::{FileCipher, KeyId, SALT_LEN};
 use crate::derive::Secret;
 use crate::error::{Error, KeyError, Result};
 use crate::provider::{KeyProvider, MasterKey};
@@ -33,6 +33,8 @@ pub struct Keyring {
     vfs: Arc<dyn Vfs>,
     path: PathBuf,
     store: StoreId,
+    /// Whether every file of the store is encrypted, since its first.
+    none_plain: bool,
     provider: Mutex<Arc<dyn KeyProvider>>,
     /// Whether a new master key may or may not be the one that opens the registry. Changed under the lock of `provider`.
     in_doubt: AtomicBool,
@@ -41,7 +43,8 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Makes the registry of a store that has none, with its first data key. `now` is in seconds since the Unix epoch.
+    /// Makes the registry of a store that is about to be made, with its first data key. `now` is in seconds since the Unix
+    /// epoch. Every file of the store is encrypted: one that says that it is not is refused.
     ///
     /// # Errors
     /// When the registry cannot be written, or the provider fails.
@@ -52,10 +55,37 @@ impl Keyring {
         provider: Arc<dyn KeyProvider>,
         now: u64,
     ) -> Result<Self> {
+        Self::create_for(vfs, dir, store, provider, now, true)
+    }
+
+    /// As [`create`](Self::create), of a store that has files, which are not encrypted. They, and whoever can write files,
+    /// are believed.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_beside_plain(
+        vfs: &Arc<dyn Vfs>,
+        dir: &Path,
+        store: StoreId,
+        provider: Arc<dyn KeyProvider>,
+        now: u64,
+    ) -> Result<Self> {
+        Self::create_for(vfs, dir, store, provider, now, false)
+    }
+
+    fn create_for(
+        vfs: &Arc<dyn Vfs>,
+        dir: &Path,
+        store: StoreId,
+        provider: Arc<dyn KeyProvider>,
+        now: u64,
+        none_plain: bool,
+    ) -> Result<Self> {
         let keyring = Self {
             vfs: Arc::clone(vfs),
             path: dir.join(KEY_REGISTRY),
             store,
+            none_plain,
             provider: Mutex::new(provider),
             in_doubt: AtomicBool::new(false),
             keys: RwLock::new(Vec::new()),
@@ -74,9 +104,10 @@ impl Keyring {
         let len = metadata.len.min(REGISTRY_LEN_MAX + 1);
         let mut bytes = vec![0; len as usize];
         vfs.open_read(&path)?.read_exact_at(&mut bytes, 0)?;
-        let Registry { store, keys } = Registry::decode(&path, &bytes, &*provider)?;
+        let Registry { store, none_plain, keys } = Registry::decode(&path, &bytes, &*provider)?;
         let (vfs, in_doubt) = (Arc::clone(vfs), AtomicBool::new(false));
-        Ok(Some(Self { vfs, path, store, provider: Mutex::new(provider), in_doubt, keys: RwLock::new(keys) }))
+        let (provider, keys) = (Mutex::new(provider), RwLock::new(keys));
+        Ok(Some(Self { vfs, path, store, none_plain, provider, in_doubt, keys }))
     }
 
     /// The store whose keys these are.
@@ -120,7 +151,7 @@ impl Keyring {
             let key = self.draw_key(&keys, now)?;
             let id = key.id;
             keys.push(key.clone());
-            self.write(&keys, &master)?;
+            self.write(keys, &master)?;
             self.keys.write().push(key);
             return Ok(id);
         }
@@ -153,7 +184,7 @@ impl Keyring {
         let master = provider.current().map_err(Error::Provider)?;
         let mut current = self.provider.lock();
         let keys = self.keys.read().clone();
-        let written = self.write(&keys, &master);
+        let written = self.write(keys, &master);
         let may_be_there = |error: &vfs::Error| error.operation() == vfs::Operation::SyncDir;
         match written {
             Ok(()) => {
@@ -170,22 +201,22 @@ impl Keyring {
     }
 
     /// Current key and the cipher of a new file.
-    pub(crate) fn seal_with_current(&self, kind: &FileKind, salt: &[u8; SALT_LEN]) -> (KeyId, FileCipher) {
+    pub(crate) fn seal_with_current(&self, identity: &[u8], salt: &[u8; SALT_LEN]) -> (KeyId, FileCipher) {
         let keys = self.keys.read();
         #[expect(clippy::expect_used, reason = "create and decode leave at least one key, and none is ever removed")]
         let current = keys.last().expect("there is a current key");
-        (current.id, FileCipher::new(&current.secret, kind, salt))
+        (current.id, FileCipher::new(&current.secret, identity, salt))
     }
 
     pub(crate) fn open_with(
         &self,
         id: KeyId,
-        kind: &FileKind,
+        identity: &[u8],
         salt: &[u8; SALT_LEN],
     ) -> std::result::Result<FileCipher, KeyError> {
         let keys = self.keys.read();
         let key = keys.iter().rev().find(|key| key.id == id).ok_or(KeyError::UnknownKey(id))?;
-        Ok(FileCipher::new(&key.secret, kind, salt))
+        Ok(FileCipher::new(&key.secret, identity, salt))
     }
 
     fn draw_key(&self, keys: &[DataKey], now: u64) -> Result<DataKey> {
@@ -201,10 +232,16 @@ impl Keyring {
         }
     }
 
-    fn write(&self, keys: &[DataKey], master: &MasterKey) -> Result<()> {
+    /// Refuses a file that is not encrypted where none can be.
+    pub(crate) fn check_plain(&self) -> std::result::Result<(), KeyError> {
+        if self.none_plain { Err(KeyError::NotEncrypted) } else { Ok(()) }
+    }
+
+    fn write(&self, keys: Vec<DataKey>, master: &MasterKey) -> Result<()> {
         let mut salt = [0; SALT_LEN];
         self.vfs.fill_random(&mut salt)?;
-        vfs::write_atomic(&*self.vfs, &self.path, &registry::encode(self.store, keys, master, &salt))?;
+        let registry = Registry { store: self.store, none_plain: self.none_plain, keys };
+        vfs::write_atomic(&*self.vfs, &self.path, &registry::encode(&registry, master, &salt))?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@
 //!     28    32  salt, random, fresh each time the file is written
 //!     60    16  id of the master key
 //!     76    16  check of the master key: HKDF-SHA256(master key, salt, "ratel master key check 1")
-//!     92     4  number of keys, 1 to 65,536
+//!     92     4  number of keys, 1 to 65,536; with the highest bit where no file of the store was ever plain
 //!     96     4  crc32 of bytes 0 to 95
 //!    100     *  entries, oldest first, up to the end of the file
 //!
@@ -43,6 +43,7 @@ pub const REGISTRY_LEN_MAX: u64 = (HEADER_LEN + KEYS_MAX * ENTRY_LEN) as u64;
 const MAGIC: FileKind = *b"RATELKEY";
 const FORMAT_VERSION: u32 = 1;
 const CHECKED_LEN: usize = 96;
+const FLAG_NONE_PLAIN: u32 = 1 << 31;
 const HEADER_LEN: usize = CHECKED_LEN + 4;
 const CHECK_LEN: usize = 16;
 /// What of an entry is not sealed.
@@ -61,6 +62,8 @@ pub(crate) struct DataKey {
 /// What the file says.
 pub(crate) struct Registry {
     pub(crate) store: StoreId,
+    /// Whether every file of the store is encrypted, since its first.
+    pub(crate) none_plain: bool,
     /// Oldest first; at least one.
     pub(crate) keys: Vec<DataKey>,
 }
@@ -79,12 +82,14 @@ impl Registry {
             }
         };
         let keys = decode_entries(path, bytes, &header, &FileCipher::new(master.secret(), &MAGIC, &header.salt))?;
-        Ok(Self { store: header.store, keys })
+        Ok(Self { store: header.store, none_plain: header.none_plain, keys })
     }
 }
 
-/// The file's bytes for these keys, oldest first. `salt` is drawn anew for each call.
-pub(crate) fn encode(store: StoreId, keys: &[DataKey], master: &MasterKey, salt: &[u8; SALT_LEN]) -> Vec<u8> {
+/// The file's bytes. `salt` is drawn anew for each call.
+pub(crate) fn encode(registry: &Registry, master: &MasterKey, salt: &[u8; SALT_LEN]) -> Vec<u8> {
+    let Registry { store, none_plain, keys } = registry;
+    let flags = if *none_plain { FLAG_NONE_PLAIN } else { 0 };
     let mut out = Vec::with_capacity(HEADER_LEN + keys.len() * ENTRY_LEN);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -92,7 +97,7 @@ pub(crate) fn encode(store: StoreId, keys: &[DataKey], master: &MasterKey, salt:
     out.extend_from_slice(salt);
     out.extend_from_slice(&master.id().0);
     out.extend_from_slice(&check(master, salt));
-    out.extend_from_slice(&(keys.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(flags | keys.len() as u32).to_le_bytes());
     out.extend_from_slice(&crc32(&out).to_le_bytes());
     let mut associated = out.clone();
     let cipher = FileCipher::new(master.secret(), &MAGIC, salt);
@@ -114,6 +119,7 @@ struct Header {
     salt: [u8; SALT_LEN],
     master: MasterKeyId,
     check: [u8; CHECK_LEN],
+    none_plain: bool,
     count: usize,
 }
 
@@ -132,7 +138,7 @@ impl Header {
             let path = path.to_owned();
             return Err(Error::Incompatible { path, what, expected: FORMAT_VERSION, found: fields.version });
         }
-        let count = fields.count as usize;
+        let count = (fields.count & !FLAG_NONE_PLAIN) as usize;
         if !(1..=KEYS_MAX).contains(&count) {
             return Err(damaged(92, "number of keys in the key registry"));
         }
@@ -141,8 +147,9 @@ impl Header {
             let corruption = Corruption::new(path, bytes.len().min(expected) as u64, "length of the key registry");
             return Err(corruption.with_values(expected, bytes.len()).into());
         }
+        let none_plain = fields.count & FLAG_NONE_PLAIN != 0;
         let Fields { store, salt, master, check, .. } = fields;
-        Ok(Self { store: StoreId(store), salt, master: MasterKeyId(master), check, count })
+        Ok(Self { store: StoreId(store), salt, master: MasterKeyId(master), check, none_plain, count })
     }
 }
 

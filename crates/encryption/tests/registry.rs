@@ -77,15 +77,15 @@ fn a_registry_of_two_keys_is_these_bytes() {
         1c e3 47 aa f2 33 7c 4d c5 52 14 34 75 ba 5e f3
         52 d7 83 1a 1d 9e 7f f6 03 00 d9 7e c1 31 5a 58
         a2 29 ad dd 66 7a 60 e1 33 97 b3 4d 43 e4 33 b3
-        31 a9 6a 34 ab 6b ce 9a b1 0d 2d 01 02 00 00 00
-        a7 7f 89 22 f2 23 48 24 e8 03 00 00 00 00 00 00
+        31 a9 6a 34 ab 6b ce 9a b1 0d 2d 01 02 00 00 80
+        87 fc 31 cf f2 23 48 24 e8 03 00 00 00 00 00 00
         f6 20 14 8d 99 87 86 1f da 7e 21 01 9b d5 b2 25
         be 78 35 cb 10 ea 3e d0 18 ab d7 2e 90 5d 13 b2
-        91 53 e4 5c 6d 19 05 31 82 46 ad 4c dd b7 8e 2a
+        1c ff 02 e1 81 bd f7 53 65 1b b8 ab b5 35 66 d0
         b7 6d ed 47 e9 03 00 00 00 00 00 00 51 b4 e1 78
         8c ef 3c 61 af 56 35 6d 4b 1a 4d 95 34 d1 30 cc
-        48 1f eb ce 4a 4c ea 23 6b 85 7e 6e 68 4c 1f f1
-        44 77 65 5b 74 a7 fe 38 7d 22 2a 58"#]]
+        48 1f eb ce 4a 4c ea 23 6b 85 7e 6e e5 e0 f9 4c
+        a8 d3 97 39 93 fa eb df 15 a0 c2 a2"#]]
     .assert_eq(&rows.collect::<Vec<_>>().join("\n"));
 }
 
@@ -113,10 +113,26 @@ fn a_file_without_its_key_is_an_error_that_says_which() {
     let other = registry_of(2, 1).2;
     let id = keyring.current();
     assert!(FileCipher::of_file(None, KeyId::NONE, &KIND, &SALT).unwrap().is_none());
-    assert!(FileCipher::of_file(Some(&keyring), KeyId::NONE, &KIND, &SALT).unwrap().is_none());
     assert_eq!(FileCipher::of_file(None, id, &KIND, &SALT).unwrap_err(), KeyError::NoKeys(id));
     assert_eq!(FileCipher::of_file(Some(&other), id, &KIND, &SALT).unwrap_err(), KeyError::UnknownKey(id));
     assert!(FileCipher::for_new_file(None, &KIND, &SALT).1.is_none());
+}
+
+#[test]
+fn a_file_that_says_that_it_is_not_encrypted_is_believed_only_beside_older_ones() {
+    for beside_plain in [false, true] {
+        let (_, fs) = memory(1);
+        let made = if beside_plain { Keyring::create_beside_plain } else { Keyring::create };
+        let keyring = made(&fs, dir(), STORE, key(1), 0).unwrap();
+        let check = |keyring: &Keyring| {
+            let found = FileCipher::of_file(Some(keyring), KeyId::NONE, &KIND, &SALT).map(|cipher| cipher.is_some());
+            assert_eq!(found, if beside_plain { Ok(false) } else { Err(KeyError::NotEncrypted) });
+        };
+        check(&keyring);
+        keyring.rotate(1).unwrap();
+        keyring.rewrap(key(2)).unwrap();
+        check(&open(&fs, 2).unwrap());
+    }
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub(crate) fn open(options: &Options, dir: &Path, access: Access) -> Result<Opti
     })?;
     match (store, access) {
         (Some(store), Access::ReadWrite) => {
-            Ok(Some(Arc::new(Keyring::create(vfs, dir, store, Arc::clone(provider), now)?)))
+            Ok(Some(Arc::new(Keyring::create_beside_plain(vfs, dir, store, Arc::clone(provider), now)?)))
         }
         (None, _) | (_, Access::ReadOnly) => Ok(None),
     }

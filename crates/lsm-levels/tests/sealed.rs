@@ -19,6 +19,12 @@ fn keyring(seed: u64) -> Arc<Keyring> {
     Arc::new(Keyring::create(&fs, Path::new("/"), STORE, Arc::new(StaticKey::new(&[1; 32])), 0).unwrap())
 }
 
+/// The same of a tree that was not encrypted before.
+fn keyring_beside_plain(seed: u64) -> Arc<Keyring> {
+    let fs: Arc<dyn Vfs> = Arc::new(MemFs::new(seed));
+    Arc::new(Keyring::create_beside_plain(&fs, Path::new("/"), STORE, Arc::new(StaticKey::new(&[1; 32])), 0).unwrap())
+}
+
 /// Flushes, compacts and makes a keyspace, in a tree with these keys if any.
 fn grown(keys: Option<Arc<Keyring>>) -> (MemFs, Tree) {
     let memory = MemFs::new(1);
@@ -75,7 +81,7 @@ fn a_plain_tree_goes_on_with_keys_its_old_tables_readable_and_its_new_ones_encry
     let (memory, tree) = grown(None);
     let (old, vfs) = (tree.dump(), Arc::clone(&tree.vfs));
     drop(tree);
-    let keys = keyring(1);
+    let keys = keyring_beside_plain(1);
     let (levels, _) = Levels::open(&vfs, Path::new(DIR), with_keys(Some(Arc::clone(&keys)))).unwrap();
     let tree = Tree { keys: Some(Arc::clone(&keys)), ..Tree::of(Arc::clone(&vfs), levels) };
     assert_eq!(tree.dump(), old);

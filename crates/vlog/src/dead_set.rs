@@ -144,8 +144,8 @@ impl DeadSet {
 
     /// Writes the dead set of a segment. It stands once the caller has synced the folder.
     pub(crate) fn write(&self, vfs: &dyn Vfs, dir: &Path, store: Store<'_>, of: &SegmentHeader) -> Result<()> {
-        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Dead, store, u64::from(of.id.0))?;
-        header.companion = of.companion;
+        let (mut header, cipher) =
+            FileHeader::salted(vfs, FileKind::Dead, store, u64::from(of.id.0), Some(of.companion))?;
         let (records, bytes) = header.details.split_at_mut(8);
         records.copy_from_slice(&self.records().to_le_bytes());
         bytes.copy_from_slice(&self.bytes.to_le_bytes());

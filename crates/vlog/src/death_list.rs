@@ -13,7 +13,7 @@ use vfs::Vfs;
 
 use crate::fields::Fields;
 use crate::file_name::deaths_path;
-use crate::header::{FileHeader, FileKind, HEADER_LEN_U64, Store};
+use crate::header::{CompanionId, FileHeader, FileKind, HEADER_LEN_U64, Store};
 use crate::{Error, Result, whole_file};
 
 /// Writes the list of a ticket. It stands once the caller has synced the folder.
@@ -21,7 +21,7 @@ pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, store: Store<'_>, ticket: u64, de
     let mut sorted = dead.to_vec();
     sorted.sort_unstable_by_key(|pointer| (pointer.segment, pointer.offset));
     sorted.dedup();
-    let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Deaths, store, ticket)?;
+    let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Deaths, store, ticket, Some(CompanionId::default()))?;
     if let Some(count) = header.details.first_chunk_mut::<8>() {
         *count = (sorted.len() as u64).to_le_bytes();
     }

@@ -12,7 +12,8 @@
 //! 104 flags          u32 = 0
 //! 108 checksum       u32, CRC-32 of bytes 0 to 107
 //! ```
-//! All integers are little-endian. A version or flag other than these was written by a newer program and is
+//! In an encrypted file the key of the file comes from magic, number and companion id too, so that none of them can be
+//! changed. All integers are little-endian. A version or flag other than these was written by a newer program and is
 //! refused as incompatible.
 
 use std::fmt;
@@ -32,6 +33,7 @@ pub(crate) const HEADER_LEN_U64: u64 = HEADER_LEN as u64;
 
 pub(crate) const FORMAT_VERSION: u32 = 1;
 const FLAGS_NONE: u32 = 0;
+const IDENTITY_LEN: usize = 32;
 const CHECKSUM_OFFSET: usize = HEADER_LEN - 4;
 
 /// The store that files belong to, the keys that they are encrypted with, if they are, and how long one that is read whole may
@@ -97,23 +99,41 @@ pub(crate) struct FileHeader {
 }
 
 impl FileHeader {
-    /// A header with a fresh salt, and what the file is sealed with, if it is to be.
+    /// A header with a fresh salt, and a fresh companion id where none is given, and what the file is sealed with, if it is to be.
     pub(crate) fn salted(
         vfs: &dyn Vfs,
         kind: FileKind,
         store: Store<'_>,
         number: u64,
+        companion: Option<CompanionId>,
     ) -> Result<(Self, Option<FileCipher>)> {
         let mut salt = [0; SALT_LEN];
         vfs.fill_random(&mut salt)?;
-        let (key, cipher) = FileCipher::for_new_file(store.keys, kind.magic(), &salt);
-        let (companion, details) = (CompanionId::default(), [0; 16]);
-        Ok((Self { kind, store: store.id, key, salt, number, companion, details }, cipher))
+        let mut fresh = CompanionId::default();
+        if companion.is_none() {
+            vfs.fill_random(&mut fresh.0)?;
+        }
+        let companion = companion.unwrap_or(fresh);
+        let mut header = Self { kind, store: store.id, key: KeyId::NONE, salt, number, companion, details: [0; 16] };
+        let (key, cipher) = FileCipher::for_new_file(store.keys, &header.identity(), &salt);
+        header.key = key;
+        Ok((header, cipher))
+    }
+
+    /// What only the file of this kind, number and companion id is sealed under.
+    fn identity(&self) -> [u8; IDENTITY_LEN] {
+        let mut identity = [0; IDENTITY_LEN];
+        let (magic, rest) = identity.split_at_mut(8);
+        let (number, companion) = rest.split_at_mut(8);
+        magic.copy_from_slice(self.kind.magic());
+        number.copy_from_slice(&self.number.to_le_bytes());
+        companion.copy_from_slice(&self.companion.0);
+        identity
     }
 
     /// What opens the file, if it is sealed.
     pub(crate) fn cipher(&self, path: &Path, store: Store<'_>) -> Result<Option<FileCipher>> {
-        FileCipher::of_file(store.keys, self.key, self.kind.magic(), &self.salt)
+        FileCipher::of_file(store.keys, self.key, &self.identity(), &self.salt)
             .map_err(|source| Error::Key { path: path.to_owned(), source })
     }
 

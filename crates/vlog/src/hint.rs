@@ -72,8 +72,7 @@ pub(crate) struct HintWriter<'a> {
 
 impl<'a> HintWriter<'a> {
     pub(crate) fn create(vfs: &'a dyn Vfs, dir: &Path, store: Store<'_>, of: &SegmentHeader) -> Result<Self> {
-        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Hint, store, u64::from(of.id.0))?;
-        header.companion = of.companion;
+        let (header, cipher) = FileHeader::salted(vfs, FileKind::Hint, store, u64::from(of.id.0), Some(of.companion))?;
         let path = hint_path(dir, of.id);
         let mut file = create_afresh(vfs, &temporary_path(&path))?;
         file.append(&header.encode())?;

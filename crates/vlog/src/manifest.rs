@@ -109,7 +109,8 @@ impl Manifest {
     /// Writes the next generation, durably: it stands once this returns, and the old one does if it fails.
     pub(crate) fn write(&mut self, vfs: &dyn Vfs, dir: &Path, store: Store<'_>) -> Result<()> {
         self.generation += 1;
-        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Manifest, store, self.generation)?;
+        let (mut header, cipher) =
+            FileHeader::salted(vfs, FileKind::Manifest, store, self.generation, Some(CompanionId::default()))?;
         let ValueLogHead { segment, offset } = self.deaths_before;
         let (head, _) = header.details.split_at_mut(8);
         head.copy_from_slice(&(u64::from(offset) << 32 | u64::from(segment.0)).to_le_bytes());

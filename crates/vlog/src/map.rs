@@ -55,8 +55,8 @@ impl MapWriter {
 
     /// Writes the map of a segment. It stands once the caller has synced the folder.
     pub(crate) fn finish(&self, vfs: &dyn Vfs, dir: &Path, store: Store<'_>, of: &SegmentHeader) -> Result<()> {
-        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Map, store, u64::from(of.id.0))?;
-        header.companion = of.companion;
+        let (mut header, cipher) =
+            FileHeader::salted(vfs, FileKind::Map, store, u64::from(of.id.0), Some(of.companion))?;
         let (records, groups) = header.details.split_at_mut(8);
         records.copy_from_slice(&(self.offsets.len() as u64).to_le_bytes());
         if let Some(groups) = groups.first_chunk_mut::<4>() {

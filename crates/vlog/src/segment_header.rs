@@ -80,8 +80,7 @@ impl SegmentHeader {
         content: Content,
         previous: ValueLogHead,
     ) -> Result<(Self, Vec<u8>)> {
-        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Segment, store, u64::from(id.0))?;
-        vfs.fill_random(&mut header.companion.0)?;
+        let (mut header, cipher) = FileHeader::salted(vfs, FileKind::Segment, store, u64::from(id.0), None)?;
         let fields = [content as u32, previous.segment.0, previous.offset, 0];
         for (to, from) in header.details.chunks_mut(4).zip(fields) {
             to.copy_from_slice(&from.to_le_bytes());

@@ -34,7 +34,8 @@ fn of(companion: CompanionId) -> SegmentHeader {
 fn with_body(kind: FileKind, path: &Path, number: u64, details: [u8; 16], body: &[u8]) -> MemFs {
     let fs = MemFs::new(1);
     fs.create_dir_all(dir()).unwrap();
-    let header = FileHeader { details, ..FileHeader::salted(&fs, kind, STORE, number).unwrap().0 };
+    let header =
+        FileHeader { details, ..FileHeader::salted(&fs, kind, STORE, number, Some(CompanionId::default())).unwrap().0 };
     whole_file::replace(&fs, path, STORE, &header, None, body).unwrap();
     fs
 }

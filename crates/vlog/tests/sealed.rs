@@ -19,7 +19,7 @@ use base::checksum::{crc32, crc32_salted};
 use base::{EntryMeta, InternalKeyRef, SegmentId, ValueLogHead, ValuePointer};
 use encryption::{KeyError, Keyring};
 use expect_test::expect;
-use support::{Sample, assert_all, begin, entries_of, fill, keyring, open, path, small, written};
+use support::{Sample, assert_all, begin, entries_of, fill, keyring, keyring_beside_plain, open, path, small, written};
 use vfs::{AppendMode, Cause, CrashMode, Fault, FaultFs, FaultPlan, MemFs, Operation};
 use vlog::{CollectContext, Error, IoMode, Options, RecoveryInput, ValueLog};
 
@@ -65,10 +65,10 @@ fn the_bytes_of_an_encrypted_segment_are_these() {
         b7 6d ed 47 73 97 1f 85 00 00 00 00 00 00 00 00 
         00 00 00 00 00 00 00 00 00 00 00 00 18 b4 98 3c 
         00 00 05 00 09 00 00 00 07 00 00 00 00 00 00 00 
-        00 00 00 00 59 03 17 58 b5 e5 0c 2a 5b 53 00 cd 
-        86 a4 ed a5 e9 f6 24 30 41 f4 d0 1d 6b 32 94 6e 
-        d5 7f f9 62 c2 bf 31 74 bf 65 d4 0b 08 51 67 eb 
-        10 59 69 ad ee 8a 74 e0 52 3f ec 8b 60 6c 
+        00 00 00 00 57 33 6f 53 5c ff 43 92 b1 ed 1b 90 
+        ea fd 14 5f d6 b6 ca b2 05 66 2c 55 3d c6 a8 51 
+        10 d7 63 54 c8 7c dc a8 72 83 20 7c 2d c6 f5 0e 
+        08 2f ce ff dc b7 17 ce 57 a7 74 21 3b 6a 
     "#]]
     .assert_eq(&dump);
 }
@@ -112,7 +112,7 @@ fn a_plain_log_goes_on_encrypted_and_its_records_move_at_their_addresses() {
     let log = open(&fs, small());
     let old = fill(&log, 40, 100);
     log.close().unwrap();
-    let keys = keyring(1);
+    let keys = keyring_beside_plain(1);
     let options = Options { keys: Some(Arc::clone(&keys)), ..small() };
     let log = open(&fs, options.clone());
     assert_all(&log, &old);

@@ -141,7 +141,7 @@ fn what_was_appended_comes_back_and_does_not_show() {
 }
 
 #[test]
-fn without_its_key_a_log_does_not_open_and_a_plain_log_opens_with_any() {
+fn without_its_key_a_log_does_not_open_nor_a_plain_one_with_keys_of_a_store_that_has_none() {
     let (fs, keys, others) = (empty_store(2), keyring(1), keyring(2));
     create_with(&fs, WRITTEN, Some(&keys)).append(head(0, 0), &[MARK]).unwrap();
     let id = keys.current();
@@ -155,6 +155,13 @@ fn without_its_key_a_log_does_not_open_and_a_plain_log_opens_with_any() {
     }
     let fs = empty_store(3);
     create(&fs, WRITTEN).append(head(0, 0), &[MARK]).unwrap();
+    match read_with(&fs, RecoveryMode::Default, Some(&keys)) {
+        Err(Error::Key { path: at, source }) => assert_eq!((at, source), (path(), KeyError::NotEncrypted)),
+        other => panic!("{other:?}"),
+    }
+    let registries: Arc<dyn Vfs> = Arc::new(MemFs::new(3));
+    let provider = Arc::new(StaticKey::new(&[1; 32]));
+    let keys = Keyring::create_beside_plain(&registries, Path::new("/"), STORE, provider, 0).unwrap();
     assert_eq!(read_with(&fs, RecoveryMode::Default, Some(&keys)).unwrap().payloads(), [MARK]);
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod files;
+mod forged;
 mod nonces;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,11 +210,20 @@ fn a_missing_or_wrong_key_is_an_error_of_its_own_and_changes_nothing() {
 fn a_registry_of_another_store_is_refused() {
     let (memory, vfs) = memory(3);
     plain(&vfs).open(STORE).unwrap().close().unwrap();
-    let (other, other_vfs) = self::memory(4);
-    encrypted(&other_vfs, 1).open(STORE).unwrap().close().unwrap();
     let registry = Path::new(STORE).join("KEYREGISTRY");
-    memory.write(&registry, other.read(&registry).unwrap()).unwrap();
-    let error = encrypted(&vfs, 1).open(STORE).unwrap_err();
+    let take_from_other = |was_plain: bool| {
+        let (other, other_vfs) = self::memory(4);
+        if was_plain {
+            plain(&other_vfs).open(STORE).unwrap().close().unwrap();
+        }
+        encrypted(&other_vfs, 1).open(STORE).unwrap().close().unwrap();
+        memory.write(&registry, other.read(&registry).unwrap()).unwrap();
+        encrypted(&vfs, 1).open(STORE).unwrap_err()
+    };
+    let error = take_from_other(false);
+    assert_eq!(error.kind(), ErrorKind::Encryption, "{error}");
+    assert!(error.to_string().contains("MANIFEST-000001: the file is not encrypted"), "{error}");
+    let error = take_from_other(true);
     assert_eq!(error.corruption().expect("a place").path, registry, "{error}");
     assert!(error.to_string().contains("another store"), "{error}");
 }

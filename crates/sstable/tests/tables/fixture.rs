@@ -90,6 +90,12 @@ pub(crate) fn keyring(seed: u64) -> Arc<Keyring> {
     Arc::new(Keyring::create(&shared(MemFs::new(seed)), Path::new("/"), STORE, provider, 0).unwrap())
 }
 
+/// Keys of a store that was not encrypted before.
+pub(crate) fn keyring_beside_plain(seed: u64) -> Arc<Keyring> {
+    let provider = Arc::new(StaticKey::new(&[1; 32]));
+    Arc::new(Keyring::create_beside_plain(&shared(MemFs::new(seed)), Path::new("/"), STORE, provider, 0).unwrap())
+}
+
 pub(crate) fn read_options() -> ReadOptions {
     ReadOptions::new(Arc::new(BlockCache::new(1 << 20)), STORE)
 }

@@ -63,7 +63,7 @@ fn an_encrypted_table_reads_as_others_do_and_shows_no_key_and_no_value() {
 }
 
 #[test]
-fn without_its_key_a_table_does_not_open_and_a_plain_table_opens_with_any() {
+fn without_its_key_a_table_does_not_open_nor_a_plain_one_with_keys_of_a_store_that_has_none() {
     let [keys, others] = [1, 2].map(fixture::keyring);
     let (vfs, entries) = (fixture::shared(fixture::memory()), fixture::numbered(10));
     fixture::build_with(&vfs, &entries, fixture::options(), Some(&keys)).unwrap();
@@ -74,7 +74,15 @@ fn without_its_key_a_table_does_not_open_and_a_plain_table_opens_with_any() {
             other => panic!("{other:?}"),
         }
     }
-    let with_keys = ReadOptions { keys: Some(keys), ..fixture::read_options() };
+    fixture::build_with(&vfs, &entries, fixture::options(), None).unwrap();
+    let with_keys = |keys| ReadOptions { keys: Some(keys), ..fixture::read_options() };
+    match fixture::open(&vfs, with_keys(keys)) {
+        Err(Error::Key { path, source }) => {
+            assert_eq!((path, source), (fixture::path(), KeyError::NotEncrypted));
+        }
+        other => panic!("{other:?}"),
+    }
+    let with_keys = with_keys(fixture::keyring_beside_plain(1));
     assert_holds(&fixture::table(&entries, fixture::options(), with_keys), &entries);
 }
 

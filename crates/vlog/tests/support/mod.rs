@@ -27,10 +27,14 @@ pub fn written() -> Options {
 
 /// Keys whose registry is elsewhere.
 pub fn keyring(seed: u64) -> Arc<Keyring> {
-    let provider = Arc::new(StaticKey::new(&[1; 32]));
-    Arc::new(
-        Keyring::create(&(Arc::new(MemFs::new(seed)) as Arc<dyn Vfs>), Path::new("/"), STORE, provider, 0).unwrap(),
-    )
+    let fs: Arc<dyn Vfs> = Arc::new(MemFs::new(seed));
+    Arc::new(Keyring::create(&fs, Path::new("/"), STORE, Arc::new(StaticKey::new(&[1; 32])), 0).unwrap())
+}
+
+/// The same for a log that was not encrypted before.
+pub fn keyring_beside_plain(seed: u64) -> Arc<Keyring> {
+    let fs: Arc<dyn Vfs> = Arc::new(MemFs::new(seed));
+    Arc::new(Keyring::create_beside_plain(&fs, Path::new("/"), STORE, Arc::new(StaticKey::new(&[1; 32])), 0).unwrap())
 }
 
 /// Opens and finishes recovery; there must be nothing torn.
