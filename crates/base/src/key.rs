@@ -72,6 +72,13 @@ impl<'a> InternalKeyRef<'a> {
         out.extend_from_slice(&self.suffix());
     }
 
+    /// The key in the text of an error. Texts end up in logs, so where what is stored is encrypted they have its length alone.
+    #[must_use]
+    pub fn text(&self, is_encrypted: bool) -> String {
+        let Self { user_key, version } = self;
+        if is_encrypted { format!("{} bytes@{version}", user_key.len()) } else { format!("{self:?}") }
+    }
+
     /// An owned copy.
     #[must_use]
     pub fn to_owned(&self) -> InternalKey {
@@ -146,6 +153,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_key_of_what_is_encrypted_shows_no_bytes_in_a_text() {
+        let key = InternalKeyRef::new(b"badger\n", 7);
+        assert_eq!((key.text(false), key.text(true)), ("badger\\n@7".to_owned(), "7 bytes@7".to_owned()));
+    }
 
     #[test]
     fn a_prefix_sorts_before_its_extension_whatever_the_versions() {

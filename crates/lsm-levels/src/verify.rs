@@ -43,6 +43,7 @@ impl TreeVersion {
 fn verify_table(table: &Arc<TableHandle>) -> Result<()> {
     table.table().verify()?;
     let meta = table.meta();
+    let is_encrypted = table.table().is_encrypted();
     let wrong = |what: &str, expected: String, found: String| {
         Corruption::new(table.table().path(), 0, what).with_values(expected, found)
     };
@@ -53,7 +54,7 @@ fn verify_table(table: &Arc<TableHandle>) -> Result<()> {
     while cursor.valid() {
         let key = cursor.key();
         if entries == 0 && key != meta.smallest.as_ref() {
-            let (expected, found) = (format!("{:?}", meta.smallest), format!("{key:?}"));
+            let (expected, found) = (meta.smallest.as_ref().text(is_encrypted), key.text(is_encrypted));
             return Err(wrong("first entry of a table", expected, found).into());
         }
         entries += 1;
@@ -63,7 +64,8 @@ fn verify_table(table: &Arc<TableHandle>) -> Result<()> {
         cursor.next()?;
     }
     if last != meta.largest {
-        return Err(wrong("last entry of a table", format!("{:?}", meta.largest), format!("{last:?}")).into());
+        let (expected, found) = (meta.largest.as_ref().text(is_encrypted), last.as_ref().text(is_encrypted));
+        return Err(wrong("last entry of a table", expected, found).into());
     }
     let expected = (meta.entries, meta.min_version, meta.max_version);
     let found = (entries, min_version, max_version);

@@ -51,6 +51,10 @@ pub(crate) struct BlockSource {
 }
 
 impl BlockSource {
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.cipher.is_some()
+    }
+
     /// The blocks of a table of `block_count` of them, whose places lie within the file.
     pub(crate) fn new(
         file: Arc<dyn ReadFile>,

@@ -237,7 +237,9 @@ impl TableBuilder {
 
     #[cold]
     fn out_of_order(&self, key: InternalKeyRef<'_>) -> Error {
-        Error::OutOfOrder { path: self.path.clone(), last: self.summary.largest.clone(), key: key.to_owned() }
+        let is_encrypted = self.cipher.is_some();
+        let last = self.summary.largest.as_ref().text(is_encrypted);
+        Error::OutOfOrder { path: self.path.clone(), last, key: key.text(is_encrypted) }
     }
 
     fn start_block(&mut self, first: InternalKeyRef<'_>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use base::{Corruption, InternalKey, StoreId};
+use base::{Corruption, StoreId};
 use encryption::KeyError;
 
 /// The result of a table operation.
@@ -49,14 +49,14 @@ pub enum Error {
         source: KeyError,
     },
     /// An entry was added at or before the one added last.
-    #[error("{}: entry {key:?} does not come after {last:?}", path.display())]
+    #[error("{}: entry {key} does not come after {last}", path.display())]
     OutOfOrder {
         /// The table.
         path: PathBuf,
-        /// The entry added last.
-        last: InternalKey,
+        /// The entry added last, as [`base::InternalKeyRef::text`] shows it.
+        last: String,
         /// The entry refused.
-        key: InternalKey,
+        key: String,
     },
     /// Something is longer than a table can hold.
     #[error("{}: {what} of {found} bytes is over the limit of {limit} bytes", path.display())]

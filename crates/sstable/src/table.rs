@@ -105,6 +105,12 @@ impl Table {
         &self.path
     }
 
+    /// Whether what is in it is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.source.is_encrypted()
+    }
+
     /// What the builder knew of the table when it finished it.
     #[must_use]
     pub fn summary(&self) -> &TableSummary {

@@ -243,7 +243,8 @@ impl Segment {
             return Err(self.wrong(found.position, "record of another owner", owner, found.header.owner));
         }
         if found_key != key {
-            let values = (format!("{key:?}"), format!("{found_key:?}"));
+            let is_encrypted = self.header.cipher.is_some();
+            let values = (key.text(is_encrypted), found_key.text(is_encrypted));
             return Err(self.wrong(found.position, "record of another key", values.0, values.1));
         }
         self.value_of(found)

@@ -166,6 +166,20 @@ fn a_change_that_puts_the_checksum_right_is_found_by_the_tags() {
     }
 }
 
+/// Texts of errors end up in logs.
+#[test]
+fn the_text_of_an_error_shows_keys_only_of_what_is_not_encrypted() {
+    for keys in [None, Some(keyring(1))] {
+        let log = open(&MemFs::new(1), Options { keys: keys.clone(), ..written() });
+        let written = fill(&log, 2, 40);
+        let other = InternalKeyRef::new(b"a wrong key", 5);
+        let error = log.segments().read_checked(written[1].1, written[1].0.owner, other).unwrap_err().to_string();
+        assert!(error.contains("000001.vlog") && error.contains("record of another key"), "{error}");
+        assert_eq!(error.contains("a wrong key") && error.contains("key 00001"), keys.is_none(), "{error}");
+        assert_eq!(error.contains("11 bytes@5") && error.contains("9 bytes@1"), keys.is_some(), "{error}");
+    }
+}
+
 /// What stands at each place of each encrypted file (told by its salt) at any time.
 #[derive(Default)]
 struct Sealed(BTreeMap<Vec<u8>, Vec<u8>>);

@@ -100,10 +100,12 @@ fn conflict_of(store: &Store, conflict: &Conflict) -> Error {
 
 fn conflict_on(store: &Store, keyspace: KeyspaceId, key: &[u8], version: Version) -> Error {
     let name = store.keyspace_by_id(keyspace).map_or_else(|_| keyspace.to_string(), |state| state.name.clone());
-    let message = format!(
-        "conflict: key \"{}\" of keyspace {name} was read, and written since by commit {version}",
-        key.escape_ascii()
-    );
+    // Texts end up in logs.
+    let key = match &store.keys {
+        Some(_) => format!("of {} bytes", key.len()),
+        None => format!("\"{}\"", key.escape_ascii()),
+    };
+    let message = format!("conflict: key {key} of keyspace {name} was read, and written since by commit {version}");
     Error::new(ErrorKind::Conflict, message)
 }
 

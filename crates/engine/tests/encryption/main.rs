@@ -20,7 +20,7 @@ use std::time::Duration;
 use base::clock::ManualClock;
 use base::show;
 use base::sync::Mutex;
-use engine::{CompactOptions, Db, ErrorKind, GcOptions, GcPolicy, KeyspaceOptions, Options, StaticKey};
+use engine::{CompactOptions, Db, ErrorKind, GcOptions, GcPolicy, KeyspaceOptions, Options, Read, StaticKey};
 use vfs::{CrashMode, FaultFs, FaultPlan, MemFs, Vfs};
 
 use crate::files::{Seen, assert_all_kinds, contains, kind};
@@ -340,6 +340,24 @@ fn a_store_that_is_not_encrypted_has_no_keys_to_rotate_and_stays_plain() {
     db.close().unwrap();
     assert!(!memory.files().iter().any(|path| path.ends_with("KEYREGISTRY")));
     check(&plain(&vfs).open(STORE).unwrap());
+}
+
+/// Texts of errors end up in logs.
+#[test]
+fn the_text_of_a_conflict_shows_the_key_only_in_a_store_that_is_not_encrypted() {
+    for is_encrypted in [false, true] {
+        let (_, vfs) = memory(9);
+        let options = if is_encrypted { encrypted(&vfs, 1) } else { plain(&vfs) };
+        let db = options.open(STORE).unwrap();
+        let mut txn = db.begin();
+        assert!(txn.get("secret key").unwrap().is_none());
+        db.insert("secret key", "1").unwrap();
+        txn.insert("another", "1").unwrap();
+        let error = txn.commit().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert_eq!(error.to_string().contains("secret key"), !is_encrypted, "{error}");
+        assert_eq!(error.to_string().contains("of 10 bytes"), is_encrypted, "{error}");
+    }
 }
 
 #[test]

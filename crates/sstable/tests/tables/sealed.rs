@@ -138,3 +138,18 @@ fn a_table_made_again_under_the_same_number_shares_no_key_with_the_first() {
         memory.remove_file(&fixture::path()).unwrap();
     }
 }
+
+/// Texts of errors end up in logs.
+#[test]
+fn the_text_of_an_error_shows_keys_only_of_a_table_that_is_not_encrypted() {
+    for keys in [None, Some(fixture::keyring(1))] {
+        let mut entries = fixture::numbered(2);
+        entries.reverse();
+        let vfs = fixture::shared(fixture::memory());
+        let error = fixture::build_with(&vfs, &entries, fixture::options(), keys.as_deref()).unwrap_err();
+        let [last, key] = [&entries[0], &entries[1]].map(|(key, _)| key.user_key.escape_ascii().to_string());
+        let text = error.to_string();
+        assert_eq!(text.contains(&last) || text.contains(&key), keys.is_none(), "{text}");
+        assert_eq!(text.contains("bytes@"), keys.is_some(), "{text}");
+    }
+}
