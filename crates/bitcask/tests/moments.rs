@@ -11,9 +11,11 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use bitcask::{Bitcask, Options};
-use support::{DIR, log_of, names, path, small};
-use vfs::{CrashMode, MemFs, Vfs};
+use support::{DIR, log_of, log_on, names, path, small};
+use vfs::{Cause, CrashMode, Fault, FaultFs, FaultPlan, MemFs, Operation, Vfs};
 
 /// Files of one record each.
 fn single(fs: &MemFs) -> Options {
@@ -69,8 +71,9 @@ fn a_dead_set_from_before_that_of_a_tombstone_is_refused() {
     let [first, second, third] = marked();
     // The last one's file is gone where the tombstone was collected, too.
     assert_refused(&mixed(&third, &first, "000001.dead"), "000001.dead");
-    assert_refused(&mixed(&second, &first, "000001.dead"), "000001.dead");
-    for whole in [&first, &second, &third] {
+    // Before that what it hid may be alive in an older set.
+    let before = mixed(&second, &first, "000001.dead");
+    for whole in [&first, &second, &third, &before] {
         assert!(!Bitcask::open(DIR, single(whole)).unwrap().contains_key(b"key"));
     }
 }
@@ -81,6 +84,28 @@ fn a_dead_set_that_is_newer_than_the_manifest_is_refused() {
     assert_refused(&mixed(&second, &first, "VLOG-MANIFEST"), "000001.dead");
     assert_refused(&mixed(&third, &second, "VLOG-MANIFEST"), "000003.dead");
     assert_refused(&mixed(&third, &first, "VLOG-MANIFEST"), ".dead");
+}
+
+/// The run that wrote the dead set did not live to say so in the manifest.
+#[test]
+fn a_dead_set_that_was_written_last_is_listed_before_a_tombstone_dies() {
+    let fs = MemFs::new(1);
+    let store = Bitcask::open(DIR, single(&fs)).unwrap();
+    store.put(b"key", b"1").unwrap();
+    store.delete(b"key").unwrap();
+    store.put(b"newest", b"1").unwrap();
+    store.close().unwrap();
+    let before = image(&fs);
+    let faults = FaultFs::over_memory(fs.clone(), FaultPlan::none());
+    let pointer = |id: u32| log_of(&before).entries(base::SegmentId(id)).unwrap().next().unwrap().unwrap().pointer;
+    // The first manifest says what is to come, the second that it has.
+    faults.arm(Fault::on(Operation::Rename, Cause::NoSpace).at_suffix("VLOG-MANIFEST.tmp").nth(2));
+    log_on(&fs, Arc::new(faults)).mark_dead(&[pointer(1)]).unwrap_err();
+    assert!(names(&fs, ".dead").contains(&"000001.dead".to_owned()));
+    // What died is not found again, and so not marked again.
+    log_of(&fs).mark_dead(&[pointer(2)]).unwrap();
+    fs.remove_file(&path("000001.dead")).unwrap();
+    assert_refused(&fs, "000001.dead");
 }
 
 /// The writer is another run by then, which has sealed the file that was copied while it was written to.

@@ -63,9 +63,15 @@ pub(crate) fn open(options: &Options, dir: &Path, access: Access) -> Result<Opti
     })?;
     match (store, access) {
         (Some(store), Access::ReadWrite) => {
+            // It may be one that was put in place of an encrypted one.
+            tracing::warn!(dir = %dir.display(), "the store was not encrypted; from now on what is written is");
             Ok(Some(Arc::new(Keyring::create_beside_plain(vfs, dir, store, Arc::clone(provider), now)?)))
         }
-        (None, _) | (_, Access::ReadOnly) => Ok(None),
+        (Some(_), Access::ReadOnly) => {
+            tracing::warn!(dir = %dir.display(), "a master key was given, and the store is not encrypted");
+            Ok(None)
+        }
+        (None, _) => Ok(None),
     }
 }
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use base::TableId;
 use base::sync::Mutex;
+use sstable::table_path;
 
+use crate::Result;
 use crate::compact::BeforePick;
 use crate::counters::add;
 use crate::keyspace::KeyspaceState;
 use crate::store::Store;
-use crate::{ErrorKind, Result};
 
 /// What is known of tables in which much has expired.
 #[derive(Debug, Default)]
@@ -50,7 +51,9 @@ impl Store {
 
     fn moments_of_expiry(&self) -> impl Iterator<Item = u64> {
         let keyspaces = self.keyspaces.load_full();
-        let moments: Vec<u64> = keyspaces.iter().flat_map(|of| self.levels.moments_of_expiry(of.id)).collect();
+        let damaged = self.expired.damaged.lock().clone();
+        let moments: Vec<u64> =
+            keyspaces.iter().flat_map(|of| self.levels.moments_of_expiry(of.id, &damaged)).collect();
         moments.into_iter()
     }
 
@@ -72,7 +75,8 @@ impl Store {
         let tables: Vec<TableId> = job.pick().tables().map(|table| table.id()).collect();
         self.workers.wake_compactors();
         let Err(error) = self.run_compaction(keyspace, &before, job) else { return Ok(true) };
-        if error.kind() != ErrorKind::Corruption {
+        let path = |table: &TableId| table_path(&self.files.dir, *table);
+        if !tables.iter().any(|table| error.corruption().is_some_and(|found| found.path == path(table))) {
             return Err(error);
         }
         tracing::warn!(%error, "a table in which much has expired cannot be read and is left as it is");

@@ -103,6 +103,14 @@ impl Workers {
         }
     }
 
+    fn wake(&self, job: Job) {
+        match job {
+            Job::Flush => self.wake_flusher(),
+            Job::Compaction => self.wake_compactors(),
+            Job::Collection => self.wake_collector(),
+        }
+    }
+
     pub(crate) fn wake_flusher(&self) {
         self.flush.ring();
     }
@@ -229,14 +237,18 @@ impl Store {
                     if self.workers.is_stopping() || self.health.cause().is_some() {
                         break;
                     }
+                    // What was told before the failure, by the job itself perhaps, is no reason to try again at once.
+                    let was_told = bell.try_recv().is_ok();
                     self.note_failed_job(job, error);
-                    // What was told before the failure is no reason to try again at once.
-                    while bell.try_recv().is_ok() {}
                     match bell.recv_timeout(pause) {
                         Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                         Err(RecvTimeoutError::Disconnected) => break,
                     }
                     pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                    if was_told {
+                        // It may have been for another of the same kind.
+                        self.workers.wake(job);
+                    }
                 }
             }
         }

@@ -144,3 +144,29 @@ fn a_store_whose_account_of_the_dead_is_damaged_opens_for_a_rebuild_and_then_as_
         check(&db, 2);
     }
 }
+
+/// Where the records of a segment are cannot be looked up any more; that keeps the tree from nothing.
+#[test]
+fn deaths_in_a_segment_whose_map_is_damaged_leak_and_keep_nothing_up() {
+    for is_killed in [false, true] {
+        let fs = with_dead_sets();
+        let db = options(&fs).open("/store").unwrap();
+        db.gc().run_once(GcOptions::new().discard_ratio(0.05)).unwrap();
+        db.close().unwrap();
+        let maps = files(&fs, "map");
+        assert!(!maps.is_empty());
+        maps.iter().for_each(|map| spoil(&fs, map, false));
+        let db = options(&fs).open("/store").unwrap();
+        overwrite(&db, 2, 1);
+        check(&db, 2);
+        if is_killed {
+            drop(db);
+        } else {
+            db.close().unwrap();
+        }
+        let db = options(&fs).open("/store").unwrap();
+        overwrite(&db, 3, 2);
+        assert!(matches!(db.health(), Health::Ok));
+        db.close().unwrap();
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::{Db, Error, ErrorKind, Options, StaticKey};
-use vfs::{MemFs, Vfs};
+use vfs::{Cause, CrashMode, Fault, FaultFs, FaultPlan, MemFs, Vfs};
 
 const STORE: &str = "/store";
 const VALUES: &str = "/values";
@@ -13,6 +13,10 @@ const VALUES: &str = "/values";
 fn options(fs: &MemFs, values: Option<&str>) -> Options {
     let options = Options::new().vfs(Arc::new(fs.clone())).inline_background();
     values.into_iter().fold(options, Options::value_dir)
+}
+
+fn options_on(fs: &FaultFs, values: &str) -> Options {
+    Options::new().vfs(Arc::new(fs.clone())).inline_background().value_dir(values)
 }
 
 /// What there is, apart from locks: to ask for one is no change.
@@ -142,6 +146,32 @@ fn a_value_log_that_is_gone_once_a_log_was_begun_is_missed() {
             assert_eq!(error.kind(), expected, "{kind}: {error}");
             assert!(error.to_string().contains(dir.to_str().unwrap()), "{error}");
             assert!(!is_there(&fs, &dir.join("VLOG-MANIFEST")), "{kind}: a new one was begun");
+        }
+    }
+}
+
+/// The folder of the values is made after the tree, if it is within the store's own.
+#[test]
+fn a_store_that_was_killed_while_it_was_made_is_made_again_wherever_its_values_are() {
+    for values in ["/store/values", VALUES] {
+        let count = |fs: &FaultFs| {
+            let db = options_on(fs, values).open(STORE)?;
+            fill(&db, "large values");
+            db.close()
+        };
+        let whole = FaultFs::over_memory(MemFs::new(1), FaultPlan::none());
+        count(&whole).unwrap();
+        for nth in 1..=whole.mutations() {
+            let memory = MemFs::new(1);
+            let fs = FaultFs::over_memory(memory.clone(), FaultPlan::none());
+            fs.arm(Fault::on_mutations(Cause::Io).nth(nth).forever());
+            // Dropped as it is, as if the process had been killed.
+            let _ = options_on(&fs, values).open(STORE).map(|db| db.insert("key", vec![7; 10_000]));
+            for image in [CrashMode::KeepAll, CrashMode::DropUnsynced].map(|mode| memory.crash_image(mode, 1)) {
+                let db = options(&image, Some(values)).open(STORE);
+                let db = db.unwrap_or_else(|error| panic!("{values}, change {nth}: {error}"));
+                fill(&db, "large values");
+            }
         }
     }
 }

@@ -390,7 +390,7 @@ fn use_without_trust(log: &ValueLog, whole: &Whole) -> Result<()> {
     let _ = log.mark_unreferenced_dead(ValueLogHead::default(), pointers.clone());
     let _ = log.remove_orphans();
     let _ = whole.making.append(log, 3);
-    let _ = log.prepare_deaths(10, &pointers[..pointers.len() / 2]).and_then(|()| log.apply_deaths(&[10]));
+    let _ = log.prepare_deaths(10, &pointers[..pointers.len() / 2]).and_then(|_| log.apply_deaths(&[10]));
     let _ = log.seal_all();
     let segments: Vec<SegmentId> = log.statistics().iter().map(|of| of.segment).collect();
     for segment in &segments {

@@ -221,12 +221,13 @@ impl Levels {
         })
     }
 
-    /// From when on each table of a keyspace in which something expires is worth writing anew for its sake, in seconds since
-    /// the Unix epoch.
+    /// From when on each table of a keyspace in which something expires, other than those of `except`, is worth writing anew
+    /// for its sake, in seconds since the Unix epoch.
     #[must_use]
-    pub fn moments_of_expiry(&self, keyspace: KeyspaceId) -> Vec<u64> {
-        let version = self.version(keyspace);
-        version.iter().flat_map(|version| moments_of_expiry(version).map(|(moment, _, _)| moment)).collect()
+    pub fn moments_of_expiry(&self, keyspace: KeyspaceId, except: &BTreeSet<TableId>) -> Vec<u64> {
+        let Some(version) = self.version(keyspace) else { return Vec::new() };
+        let tables = moments_of_expiry(&version).filter(|(_, _, table)| !except.contains(&table.id()));
+        tables.map(|(moment, _, _)| moment).collect()
     }
 
     /// Picks and claims a part of a compaction by hand: see [`Picker::pick_range`].

@@ -143,17 +143,19 @@ impl ValueLog {
     /// # Errors
     /// [`Error::Vfs`] where a file could not be removed; it is tried again with the next call.
     pub fn remove_released(&self) -> Result<usize> {
-        let released = self.released.take();
-        for (done, id) in released.iter().enumerate() {
-            let paths = [segment_path, hint_path, dead_path, map_path].map(|path| path(&self.dir, *id));
+        let (mut removed, mut outcome) = (0, Ok(()));
+        for id in self.released.take() {
+            let paths = [segment_path, hint_path, dead_path, map_path].map(|path| path(&self.dir, id));
             if let Err(error) = paths.iter().try_for_each(|path| remove_if_there(&*self.vfs, path)) {
-                self.released.put_back(released.get(done..).unwrap_or_default());
-                return Err(error);
+                self.released.put_back(id);
+                outcome = outcome.and(Err(error));
+                continue;
             }
-            self.released.removed(*id);
+            self.released.removed(id);
+            removed += 1;
             tracing::debug!(segment = id.0, "collected segment removed");
         }
-        Ok(released.len())
+        outcome.map(|()| removed)
     }
 
     /// How many segments were collected and nobody holds, but have their files until

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::sync::Arc;
 use base::sync::atomic::Ordering;
-use base::{SegmentId, ValueLogHead, ValuePointer};
+use base::{Corruption, SegmentId, ValueLogHead, ValuePointer};
 
 use crate::dead_set::DeadSet;
 use crate::death_list;
 use crate::file_name::deaths_path;
+use crate::segment_set::SegmentSet;
 use crate::{Error, Result, Segment, ValueLog, whole_file};
 
 /// Position and length of each record that dies, by the segment that holds it.
@@ -30,31 +30,35 @@ pub struct UnreferencedRecords {
     pub bytes: u64,
 }
 
+/// Whether a record stands where a pointer says. Where that cannot be looked up, it may.
+fn stands_in(set: &SegmentSet, pointer: ValuePointer) -> bool {
+    let Some(holder) = set.holder(pointer.segment) else { return false };
+    holder.position_of(pointer).map_or(true, |position| {
+        position.is_some_and(|at| u64::from(at) + u64::from(pointer.len) <= holder.readable_bytes())
+    })
+}
+
 impl ValueLog {
     /// Writes and syncs the list of what dies with `ticket`. Nothing is dead yet. Done again with the same ticket, the
     /// new list replaces the old one.
     ///
+    /// What a pointer names need not stand in the log: the owner may be about to drop what it lost, and nothing is left to
+    /// die. Such pointers are left out, and the first of them is told.
+    ///
     /// # Errors
-    /// [`Error::Corruption`] where a pointer names nothing that stands in the log, [`Error::Vfs`] where the system could
-    /// not write.
-    pub fn prepare_deaths(&self, ticket: u64, dead: &[ValuePointer]) -> Result<()> {
+    /// [`Error::Vfs`] where the system could not write.
+    pub fn prepare_deaths(&self, ticket: u64, dead: &[ValuePointer]) -> Result<Option<Corruption>> {
         self.check_writable()?;
         let set = self.segments();
-        for pointer in dead {
-            let holder = set.holder(pointer.segment);
-            let position = holder.map(|segment| segment.position_of(*pointer)).transpose()?.flatten();
-            let end = |position: u32| u64::from(position) + u64::from(pointer.len);
-            let is_there = |segment: &Arc<Segment>| position.is_some_and(|at| end(at) <= segment.readable_bytes());
-            if !holder.is_some_and(is_there) {
-                let path = crate::segment_path(&self.dir, pointer.segment);
-                return Err(Error::corruption(&path, u64::from(pointer.offset), "death of a record that is not there"));
-            }
-        }
+        let (there, lost): (Vec<_>, Vec<_>) = dead.iter().copied().partition(|pointer| stands_in(&set, *pointer));
         let mut live_tickets = self.dying.lock();
-        death_list::write(&*self.vfs, &self.dir, self.options.of_store(), ticket, dead)?;
+        death_list::write(&*self.vfs, &self.dir, self.options.of_store(), ticket, &there)?;
         self.vfs.sync_dir(&self.dir)?;
         live_tickets.insert(ticket);
-        Ok(())
+        Ok(lost.first().map(|pointer| {
+            let path = crate::segment_path(&self.dir, pointer.segment);
+            Corruption::new(path, u64::from(pointer.offset), "death of a record that is not there")
+        }))
     }
 
     /// Adds the lists of these tickets to the dead sets, durably. Each segment's set is written once, so many tickets
@@ -66,7 +70,7 @@ impl ValueLog {
     pub fn apply_deaths(&self, tickets: &[u64]) -> Result<()> {
         self.check_writable()?;
         let live_tickets = self.dying.lock();
-        self.apply_lists(tickets, &live_tickets)
+        self.apply_lists(tickets, &live_tickets, &mut in_the_way)
     }
 
     /// Removes the lists of these tickets, which nothing names any more. A list that comes back after a power loss is
@@ -101,14 +105,8 @@ impl ValueLog {
         }
         let head = self.sync()?;
         let _live_tickets = self.dying.lock();
-        let mut generation = 0;
-        self.commit(|manifest| {
-            manifest.deaths_before = manifest.deaths_before.max(head);
-            generation = manifest.generation + 1;
-            Ok(())
-        })?;
-        self.kill(self.places_of(dead, &mut in_the_way)?, generation)?;
-        self.note_dead_sets()
+        let generation = self.note_dead_sets(head)?;
+        self.kill(self.places_of(dead, &mut in_the_way)?, generation)
     }
 
     /// Takes records off the dead sets, durably: the repair of what no death can have said. Those that are not dead, or
@@ -209,9 +207,14 @@ impl ValueLog {
     }
 
     /// The caller holds the lock of `dying`.
-    pub(crate) fn apply_lists(&self, tickets: &[u64], live_tickets: &BTreeSet<u64>) -> Result<()> {
+    pub(crate) fn apply_lists(
+        &self,
+        tickets: &[u64],
+        live_tickets: &BTreeSet<u64>,
+        passes_over: &mut dyn FnMut(SegmentId, Error) -> Result<()>,
+    ) -> Result<()> {
         let dead = self.read_lists(tickets, live_tickets)?;
-        self.kill(self.places_of(&dead, &mut in_the_way)?, 0)
+        self.kill(self.places_of(&dead, passes_over)?, 0)
     }
 
     pub(crate) fn read_lists(&self, tickets: &[u64], _live_tickets: &BTreeSet<u64>) -> Result<Vec<ValuePointer>> {
@@ -286,20 +289,33 @@ impl ValueLog {
         Ok(())
     }
 
-    /// Has the manifest of a log that stands alone say how old its dead sets may be, all of them: a set may have been written
-    /// by a try that failed behind it. Records that hid others may die only then.
-    fn note_dead_sets(&self) -> Result<()> {
+    /// Has the manifest of a log that stands alone say that records before `head` are to die, and how old its dead sets may
+    /// be, all of them: one may have been written by a try that failed or was killed behind it, and among those that die
+    /// next may be what hid its records. Returns the manifest's generation.
+    fn note_dead_sets(&self, head: ValueLogHead) -> Result<u64> {
+        self.vfs.sync_dir(&self.dir)?;
         let listed: Vec<SegmentId> = self.ledger.lock().segments.keys().copied().collect();
         let mut after = BTreeMap::new();
-        for segment in listed {
-            after.insert(segment, self.load_dead_set(&*self.known(segment)?)?.after());
-        }
-        self.commit(|manifest| {
-            for (id, sealed) in manifest.segments.iter_mut().filter(|(_, sealed)| sealed.has_dead_set) {
-                sealed.dead_set_after = after.get(id).copied().unwrap_or(sealed.dead_set_after);
+        for id in listed {
+            let segment = self.known(id)?;
+            let dead = self.load_dead_set(&segment)?;
+            if dead.records() > 0 {
+                segment.tally().note_dead_set(&dead);
+                after.insert(id, dead.after());
             }
+        }
+        let mut generation = 0;
+        self.commit(|manifest| {
+            for (id, after) in &after {
+                if let Some(sealed) = manifest.segments.get_mut(id) {
+                    (sealed.has_dead_set, sealed.dead_set_after) = (true, *after);
+                }
+            }
+            manifest.deaths_before = manifest.deaths_before.max(head);
+            generation = manifest.generation + 1;
             Ok(())
-        })
+        })?;
+        Ok(generation)
     }
 
     /// Has the manifest say which sealed segments have a dead set, so that a missing one is noticed.

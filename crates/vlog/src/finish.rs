@@ -17,21 +17,24 @@ use crate::dead_set::DeadSet;
 use crate::file_name::FileName;
 use crate::hint::HintReader;
 use crate::manifest::SealedSegment;
+use crate::noted::pass_over;
 use crate::recovery::list;
 use crate::seal::sealed;
-use crate::{Result, Segment, ValueLog, whole_file};
+use crate::{DamagedDeaths, Result, Segment, ValueLog, whole_file};
 
 impl ValueLog {
     /// Ends the recovery that [`open`](Self::open) began: cuts torn tails, seals what was open and applies the live death
     /// tickets. From then on the log can be written to. Does nothing where the log
-    /// is open for reading only, or where it was done before.
+    /// is open for reading only, or where it was done before. Returns deaths that leak, as nobody can look up where their
+    /// records are.
     ///
     /// # Errors
     /// [`Error::Vfs`](crate::Error::Vfs) where the system could not write,
     /// [`Error::Corruption`](crate::Error::Corruption) where a live ticket's list or a dead set is missing or damaged.
-    pub fn finish_recovery(&self) -> Result<()> {
+    pub fn finish_recovery(&self) -> Result<Vec<DamagedDeaths>> {
+        let mut damaged = Vec::new();
         if self.options.read_only || self.ready.load(Ordering::Acquire) {
-            return Ok(());
+            return Ok(damaged);
         }
         let live_tickets = self.dying.lock();
         let mut recovered = self.recovered.lock();
@@ -43,11 +46,12 @@ impl ValueLog {
         // The manifest that was read may be one whose name the power could still take: nothing may rest on it before.
         self.vfs.sync_dir(&self.dir)?;
         for ticket in live_tickets.iter() {
-            self.apply_lists(&[*ticket], &live_tickets)?;
+            let mut passes_over = |segment, cause| pass_over(Some(segment), cause, &mut damaged);
+            self.apply_lists(&[*ticket], &live_tickets, &mut passes_over)?;
         }
         recovered.segments.clear();
         self.ready.store(true, Ordering::Release);
-        Ok(())
+        Ok(damaged)
     }
 
     /// Removes files that nothing names: unfinished ones, segments that were collected or never held a record, their

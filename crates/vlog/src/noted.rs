@@ -18,9 +18,9 @@ pub struct DamagedDeaths {
     pub cause: Error,
 }
 
-/// Adds what is damaged; any other cause is an error.
-fn pass_over(segment: Option<SegmentId>, cause: Error, damaged: &mut Vec<DamagedDeaths>) -> Result<()> {
-    if !cause.is_corruption() {
+/// Adds what is damaged; any other cause is an error. A file that cannot be read may be readable the next time.
+pub(crate) fn pass_over(segment: Option<SegmentId>, cause: Error, damaged: &mut Vec<DamagedDeaths>) -> Result<()> {
+    if !matches!(cause, Error::Corruption(_) | Error::Incompatible { .. }) {
         return Err(cause);
     }
     // One segment is told once, however many of its records.
@@ -28,6 +28,15 @@ fn pass_over(segment: Option<SegmentId>, cause: Error, damaged: &mut Vec<Damaged
         damaged.push(DamagedDeaths { segment, cause });
     }
     Ok(())
+}
+
+/// Whether it is the stored bytes, or the medium below them, that are at fault: then they may be forgotten if that is asked for.
+pub(crate) fn is_forgettable(cause: &Error) -> bool {
+    match cause {
+        Error::Corruption(_) | Error::Incompatible { .. } => true,
+        Error::Vfs(error) => !error.is_too_many_files(),
+        _ => false,
+    }
 }
 
 impl ValueLog {
@@ -82,14 +91,20 @@ impl ValueLog {
         let mut damaged = Vec::new();
         for segment in self.segments().iter() {
             if let Err(cause) = self.load_dead_set(segment) {
-                pass_over(Some(segment.id()), cause, &mut damaged)?;
+                if !is_forgettable(&cause) {
+                    return Err(cause);
+                }
+                damaged.push(DamagedDeaths { segment: Some(segment.id()), cause });
                 segment.tally().note_dead(&DeadSet::default());
                 self.unsettled.lock().insert(segment.id(), DeadSet::default());
             }
         }
         for ticket in live_tickets.clone() {
             if let Err(cause) = self.read_lists(&[ticket], &live_tickets) {
-                pass_over(None, cause, &mut damaged)?;
+                if !is_forgettable(&cause) {
+                    return Err(cause);
+                }
+                damaged.push(DamagedDeaths { segment: None, cause });
                 live_tickets.remove(&ticket);
             }
         }

@@ -91,6 +91,11 @@ impl Options {
         if self.whole_bytes_max > WHOLE_BYTES_MAX {
             return Err(Error::InvalidArgument("whole_bytes_max must be at most 1 GiB"));
         }
+        if self.forget_damaged_deaths && self.stands_alone {
+            return Err(Error::InvalidArgument(
+                "a log that stands alone cannot forget what is dead: nobody else knows it",
+            ));
+        }
         if matches!(self.mode, AppendMode::Buffered(_)) {
             return Err(Error::InvalidArgument("a value log cannot be appended to through a buffer"));
         }

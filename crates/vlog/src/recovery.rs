@@ -25,6 +25,7 @@ use crate::header::{FileHeader, FileKind, HEADER_LEN, HEADER_LEN_U64};
 use crate::log::{Failure, Lease, PackedHead};
 use crate::manifest::{Manifest, SealedSegment};
 use crate::map::SegmentMap;
+use crate::noted::is_forgettable;
 use crate::scan::{RecordScanner, Step};
 use crate::segment::Collected;
 use crate::segment_header::{Content, SegmentHeader};
@@ -293,7 +294,10 @@ impl Opening<'_> {
                 tally.note_dead_set(&dead);
             }
             // Looked at again, and then forgotten.
-            Err(Error::Corruption(_)) | Ok(None) if self.options.forget_damaged_deaths => {
+            Ok(None) if self.options.forget_damaged_deaths => {
+                tally.has_dead_set.store(must_exist, Ordering::Release);
+            }
+            Err(error) if self.options.forget_damaged_deaths && is_forgettable(&error) => {
                 tally.has_dead_set.store(must_exist, Ordering::Release);
             }
             Ok(None) if must_exist => return Err(dead_set::missing(self.dir, header)),

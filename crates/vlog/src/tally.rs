@@ -95,14 +95,12 @@ impl Released {
         }
     }
 
-    /// Keeps what was not removed, as the first of `ids` could not be. Nobody is told: it would be tried again at once.
-    pub(crate) fn put_back(&self, ids: &[SegmentId]) {
-        if let Some(stuck) = ids.first()
-            && let Some(retired) = self.retired.lock().get_mut(stuck)
-        {
+    /// Keeps one that could not be removed. Nobody is told: it would be tried again at once.
+    pub(crate) fn put_back(&self, id: SegmentId) {
+        if let Some(retired) = self.retired.lock().get_mut(&id) {
             retired.stage = Stage::Stuck;
         }
-        self.segments.lock().extend_from_slice(ids);
+        self.segments.lock().push(id);
     }
 
     /// The files of a segment are gone.

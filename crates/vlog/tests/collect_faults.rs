@@ -172,8 +172,21 @@ fn a_file_that_cannot_be_removed_is_tried_again() {
         let refused = fixture.log.remove_released().unwrap_err();
         assert!(matches!(&refused, Error::Vfs(error) if error.path().to_str().unwrap().ends_with(suffix)), "{refused}");
     }
+    assert!(fixture.log.retired_segments().0 > fixture.log.released_segments().0, "no one has to wait for these");
     fixture.log.remove_released().unwrap();
     assert_eq!(names(&fixture.memory).len(), 5);
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_keeps_no_other_one() {
+    let fixture = Fixture::new(IoMode::Pread);
+    fixture.collect().unwrap().unwrap();
+    let (collected, bytes) = fixture.log.released_segments();
+    assert!(collected > 1 && bytes > 0);
+    fixture.fs.arm(Fault::on(Operation::Remove, Cause::AccessDenied).at_suffix(".vlog"));
+    fixture.log.remove_released().unwrap_err();
+    assert_eq!((fixture.log.retired_segments().0, fixture.log.released_segments()), (1, (0, 0)));
+    assert_eq!(fixture.log.remove_released().unwrap(), 1);
 }
 
 #[test]

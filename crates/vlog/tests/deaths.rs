@@ -183,7 +183,9 @@ fn a_death_list_that_is_damaged_keeps_no_other_from_being_noted() {
         let fs = MemFs::new(1);
         let log = open(&fs, written());
         let all = pointers(&log, 5);
-        (1..=3).for_each(|ticket| log.prepare_deaths(ticket, &all[ticket as usize..=ticket as usize]).unwrap());
+        (1..=3).for_each(|ticket| {
+            assert_eq!(log.prepare_deaths(ticket, &all[ticket as usize..=ticket as usize]).unwrap(), None)
+        });
         spoil(&fs, "000002.deaths", remove);
         assert!(log.pending_deaths().unwrap_err().is_corruption());
         let damaged = log.note_deaths(&[1, 2, 3]).unwrap();
@@ -274,7 +276,10 @@ fn a_list_that_would_be_too_long_to_be_read_is_refused_and_leaves_nothing() {
         for count in 1..=all.len() {
             let ticket = count as u64;
             match log.prepare_deaths(ticket, &all[..count]) {
-                Ok(()) => written += 1,
+                Ok(lost) => {
+                    assert_eq!(lost, None);
+                    written += 1;
+                }
                 Err(Error::TooLong { path, bytes, bytes_max: 400 }) => {
                     assert!(path.ends_with(format!("{ticket:06}.deaths")) && bytes > 400);
                     assert!(!names(&fs).iter().any(|name| name.starts_with(&format!("{ticket:06}.deaths"))));
@@ -358,15 +363,15 @@ fn a_death_whose_record_was_lost_with_the_tail_is_forgotten() {
 }
 
 #[test]
-fn a_death_of_what_is_not_there_is_refused() {
+fn a_death_of_what_is_not_there_is_told_and_left_out() {
     let log = open(&MemFs::new(1), written());
     let good = pointers(&log, 1)[0];
-    for pointer in
-        [ValuePointer { segment: SegmentId(5), ..good }, ValuePointer { offset: good.offset + good.len, ..good }]
-    {
-        let refused = log.prepare_deaths(1, &[good, pointer]).unwrap_err();
-        assert!(matches!(refused, Error::Corruption(_)), "{refused}");
-    }
+    let elsewhere = ValuePointer { segment: SegmentId(5), ..good };
+    let behind = ValuePointer { offset: good.offset + good.len, ..good };
+    assert_eq!(log.prepare_deaths(1, &[good]).unwrap(), None);
+    let lost = log.prepare_deaths(1, &[elsewhere, good, behind]).unwrap().unwrap();
+    assert_eq!((lost.path, lost.offset), (path("000005.vlog"), u64::from(good.offset)));
+    assert_eq!(log.pending_deaths().unwrap(), [good]);
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn a_failed_sync_is_final_and_said_to_everyone() {
         log.sync().map(|_| ()),
         Sample::of(1, 1).append(&log).map(|_| ()),
         log.seal_full().map(|_| ()),
-        log.prepare_deaths(1, &[]),
+        log.prepare_deaths(1, &[]).map(drop),
     ] {
         assert_eq!(failed.unwrap_err().to_string(), cause);
     }
@@ -309,7 +309,7 @@ fn work(fs: &FaultFs) -> (Vec<(Sample, ValuePointer)>, ValueLogHead, Vec<String>
     };
     let opened =
         ValueLog::open(Arc::new(fs.clone()), DIR, Options { segment_entries: 3, ..small() }, RecoveryInput::default());
-    let log = match opened.and_then(|(log, _)| log.finish_recovery().map(|()| log)) {
+    let log = match opened.and_then(|(log, _)| log.finish_recovery().map(|_| log)) {
         Ok(log) => log,
         Err(error) => return (acknowledged, synced, vec![error.to_string()]),
     };
@@ -325,7 +325,7 @@ fn work(fs: &FaultFs) -> (Vec<(Sample, ValuePointer)>, ValueLogHead, Vec<String>
             2 => note(log.seal_full().map(|_| ())),
             3 => {
                 let dead: Vec<_> = acknowledged.first().map(|(_, pointer)| *pointer).into_iter().collect();
-                note(log.prepare_deaths(number, &dead).and_then(|()| log.apply_deaths(&[number])));
+                note(log.prepare_deaths(number, &dead).and_then(|_| log.apply_deaths(&[number])));
             }
             _ => {}
         }

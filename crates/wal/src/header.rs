@@ -30,6 +30,9 @@ pub const LOG_HEADER_LEN: usize = 128;
 
 const FORMAT_VERSION: u32 = 1;
 const CHECKED_LEN: usize = LOG_HEADER_LEN - 4;
+/// Magic, number and head of the value log, as they stand in the header.
+const IDENTITY_LEN: usize = 24;
+
 const RESERVED_LEN: usize = 44;
 
 /// What a log is for. Both kinds have the same framing.
@@ -61,6 +64,22 @@ pub struct LogHeader {
     pub kind: LogKind,
     /// Where the value log ended when this log was made; the default in a manifest.
     pub value_log_head: ValueLogHead,
+}
+
+impl LogHeader {
+    /// What an encrypted log is known by: records of one that says another number or head do not open.
+    pub(crate) fn identity(&self) -> [u8; IDENTITY_LEN] {
+        let mut identity = [0; IDENTITY_LEN];
+        let fields = [
+            self.kind.magic(),
+            self.number.0.to_le_bytes(),
+            ((u64::from(self.value_log_head.offset) << 32) | u64::from(self.value_log_head.segment.0)).to_le_bytes(),
+        ];
+        for (to, from) in identity.as_chunks_mut::<8>().0.iter_mut().zip(fields) {
+            *to = from;
+        }
+        identity
+    }
 }
 
 /// Which log a reader should find.
@@ -141,7 +160,7 @@ pub(crate) fn decode(bytes: &[u8], path: &Path, expect: &ExpectedLog, keys: Opti
     if header.number != expect.number {
         return Err(wrong(64, "log number", expect.number.to_string(), header.number.to_string()));
     }
-    let cipher = FileCipher::of_file(keys, fields.key, &magic, &fields.salt)
+    let cipher = FileCipher::of_file(keys, fields.key, &header.identity(), &fields.salt)
         .map_err(|source| Error::Key { path: path.to_owned(), source })?;
     let framing = framing(&fields.salt, header.number).sealed(cipher.is_some());
     Ok(Opened { header, framing, cipher })

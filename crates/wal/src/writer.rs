@@ -70,7 +70,7 @@ impl LogWriter {
     ) -> Result<Self> {
         let mut salt = [0; SALT_LEN];
         vfs.fill_random(&mut salt)?;
-        let (key, cipher) = FileCipher::for_new_file(keys, &header.kind.magic(), &salt);
+        let (key, cipher) = FileCipher::for_new_file(keys, &header.identity(), &salt);
         let WriterOptions { mode, preallocate_bytes } = options;
         let mode = if let AppendMode::Buffered(_) = mode { AppendMode::Written } else { mode };
         let mut file = vfs.create_append(path, AppendOptions { mode, preallocate_bytes })?;

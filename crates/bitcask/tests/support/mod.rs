@@ -95,10 +95,15 @@ pub fn names(fs: &dyn Vfs, end: &str) -> Vec<String> {
 
 /// The value log of a closed store, as another program would open it.
 pub fn log_of(fs: &MemFs) -> ValueLog {
+    log_on(fs, Arc::new(fs.clone()))
+}
+
+/// As [`log_of`], through another view of the same files.
+pub fn log_on(fs: &MemFs, view: Arc<dyn Vfs>) -> ValueLog {
     let mut store = StoreId::default();
     store.0.copy_from_slice(&fs.read(&path("BITCASK")).unwrap()[16..32]);
     let options = vlog::Options { stands_alone: true, ..vlog::Options::new(store) };
-    let (log, _) = ValueLog::open(Arc::new(fs.clone()), DIR, options, RecoveryInput::default()).unwrap();
+    let (log, _) = ValueLog::open(view, DIR, options, RecoveryInput::default()).unwrap();
     log.finish_recovery().unwrap();
     log
 }

@@ -192,7 +192,10 @@ impl Store {
 
     /// Says what `deaths` will kill, and counts it as found.
     pub(crate) fn prepare_deaths(&self, ticket: u64, deaths: &[ValuePointer]) -> Result<()> {
-        self.value_log.prepare_deaths(ticket, deaths)?;
+        if let Some(lost) = self.value_log.prepare_deaths(ticket, deaths)? {
+            tracing::warn!(cause = %lost, "an entry goes whose value was lost before");
+            add(&self.counters.background_failures, 1);
+        }
         let bytes = deaths.iter().map(|pointer| u64::from(pointer.len)).sum();
         add(&self.counters.value_bytes_died, bytes);
         self.garbage.note_found(bytes);

@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use base::sync::MutexGuard;
 use base::{Cursor, EntryKind, EntryRef, PointerPayload, SegmentId, ValueLogHead, ValuePointer};
 use sstable::CursorOptions;
 use vlog::{DamagedDeaths, DeadSet, SegmentStatistics};
@@ -68,7 +69,7 @@ impl Gc {
     /// [`Stalled`](crate::ErrorKind::Stalled) while a collection runs.
     pub fn check(&self) -> Result<GarbageCheck> {
         self.handle.check_readable()?;
-        self.handle.compare_garbage(|_, _| Ok(()))
+        self.handle.compare_garbage(&self.handle.take_turn_by_hand()?, |_, _| Ok(()))
     }
 
     /// As [`check`](Self::check), and mends what differs, durably: what leaked is noted as dead, what is in danger is not any
@@ -80,14 +81,16 @@ impl Gc {
     pub fn rebuild(&self) -> Result<GarbageCheck> {
         let store = &self.handle.store;
         store.check_writable()?;
-        let forgotten = store.value_log.forget_damaged_deaths().map_err(|error| store.job_failed(error.into()))?;
-        let check = store.compare_garbage(|leaked, endangered| {
+        let turn = store.take_turn_by_hand()?;
+        store.value_log.forget_damaged_deaths().map_err(|error| store.job_failed(error.into()))?;
+        let check = store.compare_garbage(&turn, |leaked, endangered| {
             store.value_log.mark_dead(leaked)?;
             Ok(store.value_log.mark_alive(endangered)?)
         })?;
         // Also those in which nothing is dead.
         store.value_log.settle_deaths().map_err(|error| store.job_failed(error.into()))?;
-        forgotten.iter().filter_map(|of| of.segment).for_each(|segment| store.garbage.note_mended(segment));
+        // If it was something else in one of them, the collector will meet it again.
+        store.value_log.statistics().iter().for_each(|of| store.garbage.note_mended(of.segment));
         Ok(check)
     }
 }
@@ -107,14 +110,17 @@ impl Store {
         }
     }
 
-    /// `mend` is given what leaked and what is in danger, a few segments at a time.
+    fn take_turn_by_hand(&self) -> Result<MutexGuard<'_, ()>> {
+        let turn = self.garbage.take_turn();
+        turn.ok_or_else(|| Error::new(ErrorKind::Stalled, "a collection of garbage is running; try again after it"))
+    }
+
+    /// `mend` is given what leaked and what is in danger, a few segments at a time. The caller has the turn.
     fn compare_garbage(
         &self,
+        _turn: &MutexGuard<'_, ()>,
         mut mend: impl FnMut(&[ValuePointer], &[ValuePointer]) -> Result<()>,
     ) -> Result<GarbageCheck> {
-        let Some(_turn) = self.garbage.take_turn() else {
-            return Err(Error::new(ErrorKind::Stalled, "a collection of garbage is running; try again after it"));
-        };
         // A close that was waited for has set this before it took the turn.
         self.check_readable()?;
         let head = self.flush_up_to_head()?;
@@ -256,7 +262,7 @@ fn pointers_of(
 mod tests {
     use base::{SegmentId, ValuePointer};
 
-    use crate::{GcOptions, GcPolicy, Options};
+    use crate::{CompactOptions, GcOptions, GcPolicy, Options};
 
     /// Nobody says any more where the values of a segment that is wholly gone are to be looked for.
     #[test]
@@ -282,5 +288,14 @@ mod tests {
             db.insert("new", vec![1; 10_000]).unwrap();
             store.value_log.seal_all().unwrap();
         }
+        // Whoever overwrites or removes the keys mends it.
+        let failures = db.metrics().background.background_failures;
+        db.insert([0], "new").unwrap();
+        db.remove([1]).unwrap();
+        db.insert([2], vec![2; 10_000]).unwrap();
+        db.flush().unwrap();
+        db.compact(.., CompactOptions::new()).unwrap();
+        assert!(db.metrics().background.background_failures > failures, "that is told");
+        assert!(db.gc().check().unwrap().is_exact());
     }
 }

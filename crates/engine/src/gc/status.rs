@@ -5,7 +5,7 @@ use std::fmt;
 use base::sync::atomic::Ordering;
 use vlog::SegmentStatistics;
 
-use crate::gc::choice::{dead_part, live_bytes};
+use crate::gc::choice::{is_worth_it, live_bytes};
 use crate::store::Store;
 
 /// The garbage of a store and its collection.
@@ -71,7 +71,7 @@ pub enum GcVerdict {
     /// than a sixteenth of [`Options::value_log_file_size`](crate::Options::value_log_file_size) (of 512 MiB, if that is less),
     /// which is left alone.
     LittleInAll,
-    /// Its part of garbage is below the target of the whole log.
+    /// So little of it is garbage that copying the rest is not worth it.
     LittleGarbage,
     /// It is appended to, or is still to be sealed.
     NotSealed,
@@ -104,7 +104,7 @@ impl Store {
             (Some(cause), _) => GcVerdict::Damaged(cause.clone()),
             _ if !of.sealed => GcVerdict::NotSealed,
             (None, None) => GcVerdict::ManualOnly,
-            (None, Some(auto)) if dead_part(of) < auto.garbage_target => GcVerdict::LittleGarbage,
+            (None, Some(_)) if !is_worth_it(of, 0.0) => GcVerdict::LittleGarbage,
             (None, Some(auto)) if has_enough(auto) => GcVerdict::Due,
             (None, Some(_)) => GcVerdict::LittleInAll,
         };

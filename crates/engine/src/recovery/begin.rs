@@ -25,7 +25,7 @@ impl Opening {
             parts.levels.settle_manifest(manifest)?;
         }
         self.end_logs(&parts)?;
-        parts.value_log.finish_recovery()?;
+        let damaged = parts.value_log.finish_recovery()?;
         if let Some(manifest) = &parts.manifest {
             parts.levels.tickets_applied(&manifest.tickets);
         }
@@ -40,6 +40,7 @@ impl Opening {
             parts.report.unreferenced_bytes = unreferenced.bytes;
         }
         let store = Arc::new(self.assemble(parts)?);
+        store.pass_over_deaths(damaged);
         store.begin_run()?;
         store.remove_orphans()?;
         if !store.value_log.segments().is_empty() {

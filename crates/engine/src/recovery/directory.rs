@@ -36,7 +36,8 @@ pub(super) fn prepare(
     refuse_foreign(vfs, files, access, options.create_if_missing)?;
     let mut locks = vec![lock(options, &files.lock(), access)?];
     let is_new = vfs.metadata(&files.current())?.is_none();
-    if !is_new && options.value_dir.is_some() && vfs.metadata(&files.value_dir)?.is_none() {
+    // A folder within the store's own may be missing as the store was killed while it was made.
+    if !is_new && files.has_own_value_dir() && vfs.metadata(&files.value_dir)?.is_none() {
         return Err(values_elsewhere(files, None, "no such folder"));
     }
     if files.has_own_value_dir() {

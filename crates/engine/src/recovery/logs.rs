@@ -70,7 +70,7 @@ pub(super) struct Replayed {
     pub(super) set_aside: Vec<PathBuf>,
     /// Every value that an entry of the logs points to, skipped entries included.
     pub(super) referenced: Vec<ValuePointer>,
-    /// The value log's head when the oldest log was made; `None` where there is no log, or its header is lost.
+    /// The value log's head when the oldest log was made; `None` where there is no log, or its header or first record is lost.
     pub(super) value_log_head: Option<ValueLogHead>,
 }
 
@@ -125,7 +125,9 @@ impl Logs {
 
     /// Replays them in order, as far as they count.
     pub(super) fn replay(mut self, replay: &Replay<'_>, report: &mut RecoveryReport) -> Result<Replayed> {
-        let value_log_head = self.logs.first().and_then(|log| log.reader.header()).map(|header| header.value_log_head);
+        // In an encrypted log only its records prove the header.
+        let proven = self.logs.first().filter(|log| log.start.is_some()).and_then(|log| log.reader.header());
+        let value_log_head = proven.map(|header| header.value_log_head);
         let mut replayed = Replayed { value_log_head, ..Replayed::default() };
         while !self.logs.is_empty() {
             let mut log = self.logs.remove(0);
