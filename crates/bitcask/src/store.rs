@@ -249,7 +249,9 @@ impl<K: Keydir> Bitcask<K> {
     /// What the store is made of. Reads no file.
     #[must_use]
     pub fn status(&self) -> Status {
-        Status { keys: self.shared.index.read().keydir.len() as u64, files: self.shared.files() }
+        // A writer that waits in between would wait for ever if the lock were held over both.
+        let keys = self.shared.index.read().keydir.len() as u64;
+        Status { keys, files: self.shared.files() }
     }
 
     /// Ends the use of the store: seals what was written, with hint files, so that the next open reads these alone. A merge

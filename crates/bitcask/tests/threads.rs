@@ -260,3 +260,23 @@ fn a_merge_by_hand_waits_for_one_that_goes_by_itself() {
         store.close().unwrap();
     }
 }
+
+#[test]
+fn the_status_is_in_no_writer_s_way() {
+    let store = Arc::new(open(&MemFs::new(1)));
+    let is_done = Arc::new(AtomicBool::new(false));
+    let writers = [0, 1].map(|writer: u32| {
+        let (store, is_done) = (Arc::clone(&store), Arc::clone(&is_done));
+        thread::spawn("writer", move || {
+            for key in (0..).take_while(|_| !is_done.load(Ordering::Relaxed)) {
+                store.put(&[writer, key % 100].map(u32::to_be_bytes).concat(), b"value").unwrap();
+            }
+        })
+        .unwrap()
+    });
+    for _ in 0..5_000 {
+        assert!(store.status().keys <= 200);
+    }
+    is_done.store(true, Ordering::Relaxed);
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+}
